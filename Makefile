@@ -1,0 +1,42 @@
+# `make demo` and `make test` make a virtual environment, install the package with its compiled kernels,
+# and do their job. TORCH chooses the PyTorch to install, PYTHON the interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format bench wheel clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+# Without build isolation the extension is built against the PyTorch that it will run with.
+$(VENV)/installed: $(BIN)/python setup.py pyproject.toml $(shell find csrc vae_fast -name '*.h' -o -name '*.cpp' -o -name '*.py' -o -name '*.cu')
+	$(BIN)/pip install --quiet "$(TORCH)" numpy "setuptools>=77" wheel ninja
+	VAE_FAST_CPU=1 $(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/vae-fast train --loss both --epochs 5 --out runs/demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.h' -o -name '*.cpp')
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+	$(BIN)/clang-format -i $(shell find csrc -name '*.h' -o -name '*.cpp')
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks
+
+wheel: $(VENV)/installed
+	$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf build dist runs *.egg-info vae_fast/*.so $(VENV)

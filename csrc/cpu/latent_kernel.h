@@ -1,0 +1,227 @@
+// Kernels of the latent layer. Sampling and KL: reads mu and logvar once, writes z, keeps no noise; the
+// backward draws the same noise again from the seed. KL alone: to N(0, 1) or to another Gaussian.
+#pragma once
+
+#include "../math/gaussian_kl.h"
+#include "../math/normal.h"
+#include "piece.h"
+
+namespace vae_fast {
+namespace VAE_FAST_ISA {
+
+// Normals of the elements [begin, end) of stream 0.
+inline void normal(uint64_t seed, int64_t begin, int64_t end, float* out) {
+  constexpr int64_t groups = piece_length / 4;
+  alignas(64) float lane0[groups], lane1[groups], lane2[groups], lane3[groups];
+  alignas(64) float block[piece_length];
+  for (int64_t element = begin & ~int64_t(3); element < end; element += piece_length) {
+    const uint64_t first = static_cast<uint64_t>(element) >> 2;
+    const int64_t last = minimum(element + piece_length, end);
+    const int64_t n = (last - element + 3) >> 2;
+#pragma omp simd
+    for (int64_t g = 0; g < n; ++g) {
+      const Normal4 four = normal4(seed, first + static_cast<uint64_t>(g), 0);
+      lane0[g] = four.lane0;
+      lane1[g] = four.lane1;
+      lane2[g] = four.lane2;
+      lane3[g] = four.lane3;
+    }
+    const bool whole = element >= begin && last - element == 4 * n;
+    float* __restrict interleaved = whole ? out + (element - begin) : block;
+    for (int64_t g = 0; g < n; ++g) {
+      interleaved[4 * g] = lane0[g];
+      interleaved[4 * g + 1] = lane1[g];
+      interleaved[4 * g + 2] = lane2[g];
+      interleaved[4 * g + 3] = lane3[g];
+    }
+    if (!whole)
+      for (int64_t i = element < begin ? begin : element; i < last; ++i) out[i - begin] = block[i - element];
+  }
+}
+
+// Noise of n elements from `element` on: the operand eps where it is given, else drawn.
+template <class T>
+inline const T* noise(const Operand& eps, uint64_t seed, int64_t element, int64_t n, T* buffer) {
+  if (eps.data) return load(eps, 0, element, n, buffer);
+  alignas(64) float drawn[piece_length];
+  normal(seed, element, element + n, drawn);
+  for (int64_t i = 0; i < n; ++i) buffer[i] = drawn[i];
+  return buffer;
+}
+
+template <class T>
+struct SampleBody {
+  const SampleArgs& args;
+
+  void operator()(int64_t unit, int64_t row, int64_t col, int64_t n) const {
+    alignas(64) T mu_buffer[piece_length], logvar_buffer[piece_length], noise_buffer[piece_length];
+    alignas(64) T z_buffer[piece_length], kl_buffer[piece_length];
+    const int64_t source_row = row % args.batch;
+    const T* __restrict mu = load(args.mu, source_row, col, n, mu_buffer);
+    const T* __restrict logvar = load(args.logvar, source_row, col, n, logvar_buffer);
+    const T* __restrict eps = noise(args.eps, args.seed, row * args.split.cols + col, n, noise_buffer);
+    T* __restrict z = destination(args.z, row, col, z_buffer);
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) z[i] = mu[i] + exponential(T(0.5) * logvar[i]) * eps[i];
+    store(args.z, row, col, n, z);
+    if (args.kl_sums && row < args.batch) {
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) kl_buffer[i] = kl_standard(mu[i], logvar[i]);
+      add_sums(args.split, unit, n, kl_buffer, args.kl_sums);
+    }
+  }
+};
+
+template <class T>
+inline void sample_typed(const SampleArgs& args, int64_t begin, int64_t end) {
+  const int64_t cols = args.split.cols;
+  const bool dense = is_dense(args.mu, cols) && is_dense(args.logvar, cols);
+  if (args.kl_sums)
+    for (int64_t unit = begin; unit < end && unit < args.batch * args.split.per_row; ++unit)
+      args.kl_sums[unit] = 0;
+  for_each_piece(args.split, args.batch, dense, begin, end, SampleBody<T>{args});
+}
+
+inline void sample(const SampleArgs& args, int64_t begin, int64_t end) {
+  if (args.is_double)
+    sample_typed<double>(args, begin, end);
+  else
+    sample_typed<float>(args, begin, end);
+}
+
+template <class T>
+struct SampleBackwardBody {
+  const SampleBackwardArgs& args;
+
+  void operator()(int64_t, int64_t row, int64_t col, int64_t n) const {
+    alignas(64) T mu_buffer[piece_length], logvar_buffer[piece_length], noise_buffer[piece_length];
+    alignas(64) T grad_z_buffer[piece_length], grad_kl_buffer[piece_length];
+    alignas(64) T grad_mu[piece_length], grad_logvar[piece_length];
+    const T* __restrict mu = load(args.mu, row, col, n, mu_buffer);
+    const T* __restrict logvar = load(args.logvar, row, col, n, logvar_buffer);
+    const int64_t cols = args.split.cols;
+    for (int64_t i = 0; i < n; ++i) grad_mu[i] = grad_logvar[i] = T(0);
+    if (args.grad_z.data) {
+      for (int64_t s = 0; s < args.samples; ++s) {
+        const int64_t z_row = s * args.split.rows + row;
+        const T* __restrict eps = noise(args.eps, args.seed, z_row * cols + col, n, noise_buffer);
+        const T* __restrict grad_z = load(args.grad_z, z_row, col, n, grad_z_buffer);
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+          grad_mu[i] += grad_z[i];
+          grad_logvar[i] += grad_z[i] * eps[i];
+        }
+      }
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) grad_logvar[i] *= T(0.5) * exponential(T(0.5) * logvar[i]);
+    }
+    if (args.grad_kl.data) {
+      for (int64_t i = 0; i < n; i += cols) {  // a piece holds whole rows or part of one
+        const int64_t length = minimum(cols, n - i);
+        load(args.grad_kl, row + i / cols, 0, length, grad_kl_buffer + i);
+      }
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) {
+        grad_mu[i] += grad_kl_buffer[i] * mu[i];
+        grad_logvar[i] += grad_kl_buffer[i] * kl_standard_dlogvar(logvar[i]);
+      }
+    }
+    write(args.grad_mu, row, col, n, grad_mu);
+    write(args.grad_logvar, row, col, n, grad_logvar);
+  }
+};
+
+template <class T>
+inline void sample_backward_typed(const SampleBackwardArgs& args, int64_t begin, int64_t end) {
+  const int64_t cols = args.split.cols;
+  const bool dense = is_dense(args.mu, cols) && is_dense(args.logvar, cols) && is_dense(args.grad_z, cols);
+  for_each_piece(args.split, args.split.rows, dense, begin, end, SampleBackwardBody<T>{args});
+}
+
+inline void sample_backward(const SampleBackwardArgs& args, int64_t begin, int64_t end) {
+  if (args.is_double)
+    sample_backward_typed<double>(args, begin, end);
+  else
+    sample_backward_typed<float>(args, begin, end);
+}
+
+template <class T>
+struct KlBody {
+  const KlArgs& args;
+
+  void operator()(int64_t unit, int64_t row, int64_t col, int64_t n) const {
+    alignas(64) T mu_buffer[piece_length], logvar_buffer[piece_length];
+    alignas(64) T prior_mu_buffer[piece_length], prior_logvar_buffer[piece_length];
+    alignas(64) T factor[piece_length], value[piece_length];
+    alignas(64) T grad_mu[piece_length], grad_logvar[piece_length];
+    alignas(64) T grad_prior_mu[piece_length], grad_prior_logvar[piece_length];
+    const T* __restrict mu = load(args.mu, row, col, n, mu_buffer);
+    const T* __restrict logvar = load(args.logvar, row, col, n, logvar_buffer);
+    const T scale = static_cast<T>(args.grad_scale);
+    const bool with_value = args.value_sums || args.values.data;
+    const bool with_grad =
+        args.grad_mu.data || args.grad_logvar.data || args.grad_prior_mu.data || args.grad_prior_logvar.data;
+    if (with_grad && args.grad_out.data) {
+      const T* grad_out = load(args.grad_out, row, col, n, factor);
+      for (int64_t i = 0; i < n; ++i) factor[i] = grad_out[i] * scale;
+    } else {
+      for (int64_t i = 0; i < n; ++i) factor[i] = scale;
+    }
+    if (!args.prior_mu.data && !args.prior_logvar.data) {
+      if (with_value) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) value[i] = kl_standard(mu[i], logvar[i]);
+      }
+      if (with_grad) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+          grad_mu[i] = factor[i] * mu[i];
+          grad_logvar[i] = factor[i] * kl_standard_dlogvar(logvar[i]);
+        }
+      }
+    } else {
+      for (int64_t i = 0; i < n; ++i) prior_mu_buffer[i] = prior_logvar_buffer[i] = T(0);
+      const T* __restrict prior_mu =
+          args.prior_mu.data ? load(args.prior_mu, row, col, n, prior_mu_buffer) : prior_mu_buffer;
+      const T* __restrict prior_logvar = args.prior_logvar.data
+                                             ? load(args.prior_logvar, row, col, n, prior_logvar_buffer)
+                                             : prior_logvar_buffer;
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) {
+        const KLGeneral<T> e = kl_general(mu[i], logvar[i], prior_mu[i], prior_logvar[i]);
+        value[i] = e.value;
+        grad_mu[i] = factor[i] * e.dmu;
+        grad_logvar[i] = factor[i] * e.dlogvar;
+        grad_prior_mu[i] = factor[i] * e.dprior_mu;
+        grad_prior_logvar[i] = factor[i] * e.dprior_logvar;
+      }
+    }
+    if (args.value_sums) add_sums(args.split, unit, n, value, args.value_sums);
+    if (args.values.data) write(args.values, row, col, n, value);
+    if (args.grad_mu.data) write(args.grad_mu, row, col, n, grad_mu);
+    if (args.grad_logvar.data) write(args.grad_logvar, row, col, n, grad_logvar);
+    if (args.grad_prior_mu.data) write(args.grad_prior_mu, row, col, n, grad_prior_mu);
+    if (args.grad_prior_logvar.data) write(args.grad_prior_logvar, row, col, n, grad_prior_logvar);
+  }
+};
+
+template <class T>
+inline void kl_typed(const KlArgs& args, int64_t begin, int64_t end) {
+  const int64_t cols = args.split.cols;
+  const bool dense = is_dense(args.mu, cols) && is_dense(args.logvar, cols) &&
+                     is_dense(args.prior_mu, cols) && is_dense(args.prior_logvar, cols) &&
+                     is_dense(args.grad_out, cols);
+  if (args.value_sums)
+    for (int64_t unit = begin; unit < end; ++unit) args.value_sums[unit] = 0;
+  for_each_piece(args.split, args.split.rows, dense, begin, end, KlBody<T>{args});
+}
+
+inline void kl(const KlArgs& args, int64_t begin, int64_t end) {
+  if (args.is_double)
+    kl_typed<double>(args, begin, end);
+  else
+    kl_typed<float>(args, begin, end);
+}
+
+}  // namespace VAE_FAST_ISA
+}  // namespace vae_fast

@@ -1,0 +1,49 @@
+// The operators of the CPU backend, in the signatures of the schemas (vae_fast/ops).
+#pragma once
+
+#include <tuple>
+
+#include "tensors.h"
+
+namespace vae_fast {
+namespace cpu {
+
+enum class Reduction : int64_t { none = 0, sample = 1, batchmean = 2, sum = 3, mean = 4 };
+
+// Bits of `wants` in the likelihood operators, in the order of the returned gradients.
+enum Wants : int64_t { want_param = 1, want_param_logvar = 2, want_kl = 4, want_mu = 8, want_logvar = 16 };
+
+// Bits of `wants` in gaussian_kl_backward.
+enum KlWants : int64_t { want_kl_mu = 1, want_kl_logvar = 2, want_prior_mu = 4, want_prior_logvar = 8 };
+
+std::tuple<Tensor, Tensor> reparameterize_kl(Tensor mu, Tensor logvar, OptionalTensor seed,
+                                             OptionalTensor eps, std::optional<int64_t> num_samples,
+                                             bool with_kl);
+
+std::tuple<Tensor, Tensor> reparameterize_kl_backward(OptionalTensor grad_z, OptionalTensor grad_kl,
+                                                      Tensor mu, Tensor logvar, OptionalTensor seed,
+                                                      OptionalTensor eps);
+
+Tensor gaussian_kl(Tensor mu, Tensor logvar, OptionalTensor prior_mu, OptionalTensor prior_logvar,
+                   int64_t reduction);
+
+std::vector<Tensor> gaussian_kl_backward(Tensor grad, Tensor mu, Tensor logvar, OptionalTensor prior_mu,
+                                         OptionalTensor prior_logvar, int64_t reduction, int64_t wants);
+
+std::tuple<Tensor, Tensor, Tensor> elbo(Tensor param, OptionalTensor param_logvar, Tensor target,
+                                        OptionalTensor weight, OptionalTensor kl, OptionalTensor mu,
+                                        OptionalTensor logvar, OptionalTensor beta_tensor, double beta,
+                                        int64_t likelihood, double constant, int64_t reduction);
+
+std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> elbo_with_grad(
+    Tensor param, OptionalTensor param_logvar, Tensor target, OptionalTensor weight, OptionalTensor kl,
+    OptionalTensor mu, OptionalTensor logvar, OptionalTensor beta_tensor, double beta, int64_t likelihood,
+    double constant, int64_t reduction, int64_t wants);
+
+std::vector<Tensor> elbo_backward(Tensor grad, Tensor param, OptionalTensor param_logvar, Tensor target,
+                                  OptionalTensor weight, OptionalTensor kl, OptionalTensor mu,
+                                  OptionalTensor logvar, OptionalTensor beta_tensor, double beta,
+                                  int64_t likelihood, double constant, int64_t reduction, int64_t wants);
+
+}  // namespace cpu
+}  // namespace vae_fast

@@ -1,0 +1,21 @@
+// What every scalar formula needs to know about its compiler: how a function is marked for host and
+// device, whether a fused multiply-add is one instruction, and the namespace of this instruction set.
+#pragma once
+
+#ifdef __CUDACC__
+#define VAE_FAST_HD __host__ __device__ __forceinline__
+#else
+#define VAE_FAST_HD inline __attribute__((always_inline))
+#endif
+
+#ifdef __CUDA_ARCH__
+#define VAE_FAST_UNROLL _Pragma("unroll")
+#else
+#define VAE_FAST_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+// The CPU kernels include these headers once per instruction set, each time in a namespace of its own:
+// functions of the same name compiled for different machines must not be merged by the linker.
+#ifndef VAE_FAST_ISA
+#define VAE_FAST_ISA portable
+#endif

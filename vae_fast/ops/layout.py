@@ -1,0 +1,67 @@
+"""Strides of outputs, for shape kernels: the mirror of `RowLayout` in csrc/cpu/tensors.cpp.
+
+The elements of a row lie in logical order, or in another dense order (channels last) that all tensors
+of a call share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def _fills_run(t: Tensor, lead: int) -> bool:
+    """Whether the event dimensions fill one run of memory, in whatever order."""
+    dims = [(t.stride(d), t.shape[d]) for d in range(lead, t.dim()) if t.shape[d] != 1]
+    expected = 1
+    for stride, size in sorted(dims, key=lambda pair: pair[0]):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _in_logical_order(t: Tensor, lead: int) -> bool:
+    expected = 1
+    for d in reversed(range(lead, t.dim())):
+        if t.shape[d] == 1:
+            continue
+        if t.stride(d) != expected:
+            return False
+        expected *= t.shape[d]
+    return True
+
+
+def _shares(t: Tensor, lead: int, strides: Sequence[int]) -> bool:
+    events = [(t.shape[d], t.stride(d)) for d in range(lead, t.dim())]
+    if any(size != 1 for size, _ in events) and all(s == 0 for n, s in events if n != 1):
+        return True
+    return all(n == 1 or s == e for (n, s), e in zip(events, strides, strict=True))
+
+
+def empty_rows(
+    leader: Tensor, lead: int, others: Sequence[tuple[Tensor | None, int]], dtype: torch.dtype
+) -> Tensor:
+    """An empty tensor of the leader's shape with the strides that the kernels give it.
+
+    Args:
+        leader: the tensor that sets the layout.
+        lead: its number of leading (row) dimensions.
+        others: the other tensors of the call with their leading dimensions.
+        dtype: of the result.
+    """
+    if _in_logical_order(leader, lead) or not _fills_run(leader, lead):
+        return leader.new_empty(leader.shape, dtype=dtype)
+    strides = list(leader.stride()[lead:])
+    if not all(t is None or _shares(t, n, strides) for t, n in others):
+        return leader.new_empty(leader.shape, dtype=dtype)
+    step = 1
+    for size in leader.shape[lead:]:
+        step = step * size
+    lead_strides: list[int] = []
+    for d in reversed(range(lead)):
+        lead_strides.insert(0, step)
+        step = step * max(leader.shape[d], 1)
+    return leader.new_empty_strided(leader.shape, lead_strides + strides, dtype=dtype)

@@ -1,0 +1,85 @@
+"""The four ways into a kernel, chosen per call for a fraction of a microsecond.
+
+1. functorch transforms and forward-mode AD: a composite of PyTorch operators (the reference), which
+   every transform understands;
+2. `torch.compile` and `torch.export`: the registered operator, with its autograd formula;
+3. no input needs a gradient: the raw operator;
+4. else an old-style `autograd.Function` around raw operators, at half the cost of
+   `register_autograd`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from .backend import has_kernels
+
+Composite = Callable[..., tuple[Tensor, ...]]
+
+
+def transforms_active() -> bool:
+    """Whether functorch or forward-mode AD looks at the operators that run now."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def use_composite(leader: Tensor) -> bool:
+    """Whether this call is composed of PyTorch operators."""
+    return transforms_active() or not has_kernels(leader)
+
+
+def needs_grad(*tensors: Tensor | None) -> bool:
+    """Whether autograd records a call with these inputs."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def needs_composite_backward(*grads: Tensor | None) -> bool:
+    """Whether a backward must be composed of PyTorch operators: it is itself recorded or batched."""
+    if torch.is_grad_enabled() or transforms_active():
+        return True
+    # `is_grads_batched=True` still goes through the vmap that preceded functorch.
+    return any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
+
+
+def differentiable_backward(
+    composite: Composite,
+    tensors: Sequence[Tensor | None],
+    options: Sequence[Any],
+    needed: Sequence[bool],
+    grads: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Gradients of the composite, themselves differentiable: double backward and batched gradients.
+
+    Args:
+        composite: the operator composed of PyTorch operators, taking tensors then options.
+        tensors: saved inputs.
+        options: its other arguments.
+        needed: which of the tensors want a gradient.
+        grads: incoming gradients, one for each output.
+
+    Returns:
+        One gradient for each tensor, None where not needed.
+    """
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        outputs = composite(*tensors, *options)
+    pairs = [
+        (o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad
+    ]
+    wanted = [t for t, n in zip(tensors, needed, strict=True) if n and t is not None]
+    found = iter(
+        torch.autograd.grad(
+            [o for o, _ in pairs],
+            wanted,
+            [g for _, g in pairs],
+            create_graph=create_graph,
+            allow_unused=True,
+        )
+    )
+    return [
+        next(found) if n and t is not None else None for t, n in zip(tensors, needed, strict=True)
+    ]

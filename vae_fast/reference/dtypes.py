@@ -1,0 +1,17 @@
+"""Which dtype the arithmetic runs in, and how targets are read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def accumulate_dtype(*tensors: Tensor | None) -> torch.dtype:
+    """float64 if any tensor is float64, else float32."""
+    is_double = any(t is not None and t.dtype == torch.float64 for t in tensors)
+    return torch.float64 if is_double else torch.float32
+
+
+def as_target(target: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 is read as x / 255, bool as 0 and 1, floating point as it is."""
+    return target.to(dtype) / 255 if target.dtype == torch.uint8 else target.to(dtype)
