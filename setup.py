@@ -1,13 +1,12 @@
 """Build of the compiled kernels; everything else is in pyproject.toml.
 
 The extension uses PyTorch's stable ABI and Python's limited API, so that one wheel serves every
-supported PyTorch (2.11 and newer) and CPython (3.10 and newer). Where there is no compiler the package
-installs without it and uses its PyTorch reference; VAE_FAST_CPU=1 makes that an error, VAE_FAST_CPU=0
-skips the build.
+supported PyTorch (2.11 and newer) and CPython (3.10 and newer). Where there is no compiler the
+package installs without it and uses its PyTorch reference; VAE_FAST_CPU=1 makes that an error,
+VAE_FAST_CPU=0 skips the build.
 """
 
 import os
-import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -33,6 +32,7 @@ COMPILE_ARGS = [
     "-ffp-contract=off",  # the noise has the same bits on every machine; formulas fuse explicitly
     "-fno-math-errno",
     "-fno-trapping-math",  # selects may be computed on both sides, as vector units do
+    "-fno-thread-jumps",  # GCC else splits clamped values off the vector path (9 % slower)
     "-Wall",
     "-Wextra",
 ]

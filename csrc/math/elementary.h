@@ -42,6 +42,20 @@ VAE_FAST_HD float multiply_add(float a, float b, float c) {
 #endif
 }
 
+// exp(r) - 1 for |r| <= ln(2) / 2, its polynomial in pairs (Estrin): short chains keep the units busy.
+VAE_FAST_HD float expm1_reduced(float r) {
+  const float square = r * r;
+  const float low = multiply_add(r, 0x1.555492p-3f, 0x1.fffffcp-2f);
+  const float middle = multiply_add(r, 0x1.1239d4p-7f, 0x1.5558f2p-5f);
+  const float q = multiply_add(square, multiply_add(square, 0x1.6a244cp-10f, middle), low);
+  return multiply_add(square, q, r);
+}
+
+// x - n ln 2, with ln 2 in two parts; the first product is exact.
+VAE_FAST_HD float subtract_ln2(float x, float n) {
+  return multiply_add(n, -0x1.7f7d1cp-20f, multiply_add(n, -0x1.62e4p-1f, x));
+}
+
 // Over all floats: 0 below -104, inf above 88.73, gradual underflow in between, NaN to NaN.
 VAE_FAST_HD float exponential(float x) {
   x = -104.0f > x ? -104.0f : x;
@@ -49,35 +63,36 @@ VAE_FAST_HD float exponential(float x) {
   // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits, NaN included.
   const float magic = 12582912.0f;
   const float shifted = multiply_add(x, 1.44269502f, magic);
-  const float n = shifted - magic;
-  float r = multiply_add(n, -0x1.62e4p-1f, x);  // ln 2 in two parts; the first product is exact
-  r = multiply_add(n, -0x1.7f7d1cp-20f, r);
-  float q = 0x1.6a244cp-10f;
-  q = multiply_add(q, r, 0x1.1239d4p-7f);
-  q = multiply_add(q, r, 0x1.5558f2p-5f);
-  q = multiply_add(q, r, 0x1.555492p-3f);
-  q = multiply_add(q, r, 0x1.fffffcp-2f);
-  const float p = multiply_add(r * r, q, r) + 1.0f;
+  const float p = expm1_reduced(subtract_ln2(x, shifted - magic)) + 1.0f;
   // 2^n in two factors, so that neither leaves the range of normal floats.
-  const int32_t i = float_bits(shifted) - float_bits(magic);
-  const int32_t half = i >> 1;
-  const float scale0 = bits_float((half + 127) << 23);
-  const float scale1 = bits_float((i - half + 127) << 23);
-  return p * scale0 * scale1;
+  const int32_t n = float_bits(shifted) - float_bits(magic);
+  const int32_t half = n >> 1;
+  return p * bits_float((half + 127) << 23) * bits_float((n - half + 127) << 23);
 }
 
-// log(1 + x) for x in [0, 1].
-VAE_FAST_HD float log1p_unit(float x) {
-  float p = -0x1.a932fap-9f;
-  p = multiply_add(p, x, 0x1.453ecep-6f);
-  p = multiply_add(p, x, -0x1.d29c8cp-5f);
-  p = multiply_add(p, x, 0x1.b2533ep-4f);
-  p = multiply_add(p, x, -0x1.397558p-3f);
-  p = multiply_add(p, x, 0x1.92f692p-3f);
-  p = multiply_add(p, x, -0x1.ff0f86p-3f);
-  p = multiply_add(p, x, 0x1.554c80p-2f);
-  p = multiply_add(p, x, -0x1.ffffbep-2f);
-  return multiply_add(p * x, x, x);
+// exp(-|x|), the hot one: 0 below 2^-126.5 instead of gradual underflow, so that 2^n is one shift.
+VAE_FAST_HD float exponential_of_minus_magnitude(float x) {
+  const float magnitude = bits_float(float_bits(x) & 0x7fffffff);
+  const float magic = 12582912.0f + 127.0f;  // with the exponent's bias: the low bits are n + 127
+  const float shifted = multiply_add(magnitude, -1.44269502f, magic);
+  const float m = expm1_reduced(subtract_ln2(-magnitude, shifted - magic));
+  const float scale = bits_float(static_cast<int32_t>(static_cast<uint32_t>(float_bits(shifted)) << 23));
+  // Selecting here, not clamping above, keeps the comparison off the chain of dependent operations.
+  return magnitude > 87.5f ? 0.0f : multiply_add(scale, m, scale);
+}
+
+// log(1 + x) + addend for x in [0, 1].
+VAE_FAST_HD float log1p_unit_plus(float x, float addend) {
+  const float x2 = x * x;
+  const float c01 = multiply_add(x, -0x1.fffeacp-2f, 0x1.fffffep-1f);
+  const float c23 = multiply_add(x, -0x1.fcc8c6p-3f, 0x1.553004p-2f);
+  const float c45 = multiply_add(x, -0x1.17d2bep-3f, 0x1.874a7ep-3f);
+  const float c67 = multiply_add(x, -0x1.e369dcp-6f, 0x1.4069d2p-4f);
+  const float low = multiply_add(x2, c23, c01);
+  const float middle = multiply_add(x2, c67, c45);
+  const float x4 = x2 * x2;
+  const float high = multiply_add(x4, 0x1.56edf8p-8f, middle);
+  return multiply_add(x, multiply_add(x4, high, low), addend);
 }
 
 // exp(x) - 1 - x. Near 0 a series, because the difference cancels: at x = 1e-3 the result is 5e-7.
@@ -96,7 +111,8 @@ VAE_FAST_HD float expm1_minus(float x) {
 }
 
 VAE_FAST_HD double exponential(double x) { return exp(x); }
-VAE_FAST_HD double log1p_unit(double x) { return log1p(x); }
+VAE_FAST_HD double exponential_of_minus_magnitude(double x) { return exp(-fabs(x)); }
+VAE_FAST_HD double log1p_unit_plus(double x, double addend) { return log1p(x) + addend; }
 VAE_FAST_HD double expm1_minus(double x) {
   // Below 2^-10 five terms are exact in double; above, expm1 keeps 40 bits of the difference.
   const double series = x * x * (1.0 / 2 + x * (1.0 / 6 + x * (1.0 / 24 + x * (1.0 / 120 + x / 720))));

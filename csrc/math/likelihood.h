@@ -19,13 +19,12 @@ template <class T>
 struct Bernoulli {
   static constexpr bool has_logvar = false;
   VAE_FAST_HD ElementNll<T> operator()(T logit, T, T target) const {
-    const T magnitude = logit < T(0) ? -logit : logit;
-    const T e = exponential(-magnitude);
+    const T e = exponential_of_minus_magnitude(logit);
     const T reciprocal = T(1) / (T(1) + e);
     const bool positive = logit > T(0);
     ElementNll<T> out;
     // (softplus(x) - t x) without the cancellation: the step minus the target is exact or nearly so.
-    out.value = ((positive ? T(1) : T(0)) - target) * logit + log1p_unit(e);
+    out.value = log1p_unit_plus(e, ((positive ? T(1) : T(0)) - target) * logit);
     out.dparam = (positive ? reciprocal : e * reciprocal) - target;
     out.dlogvar = T(0);
     return out;
