@@ -1,4 +1,4 @@
-"""Fused loss layer of variational autoencoders: sampling, Gaussian KL and reconstruction in one pass."""
+"""Fused loss layer of variational autoencoders: sampling, KL and reconstruction in one pass."""
 
 from .functional import (
     ELBO,

@@ -60,12 +60,22 @@ def require_same_device(name: str, value: Tensor, other_name: str, other: Tensor
 
 
 def require_latent(mu: Tensor, logvar: Tensor) -> None:
-    """mu and logvar of one shape, dtype and device."""
+    """mu and logvar of one shape and device."""
+    try:  # one pass over what is nearly always right
+        if (
+            mu.shape == logvar.shape
+            and mu.dtype == logvar.dtype
+            and mu.dtype in PARAMETER_DTYPES
+            and mu.device == logvar.device
+            and mu.dim() > 0
+        ):
+            return
+    except AttributeError:
+        pass
     require_parameter("mu", mu)
     require_parameter("logvar", logvar)
     require_same_shape("logvar", logvar, "mu", mu)
-    if mu.device != logvar.device:
-        require_same_device("logvar", logvar, "mu", mu)
+    require_same_device("logvar", logvar, "mu", mu)
 
 
 def expand(name: str, value: Tensor, other_name: str, other: Tensor) -> Tensor:

@@ -1,16 +1,18 @@
 """The public functions: documented, checked, in nats.
 
-Shapes are ``[B, ...]``: the first dimension is the batch, all others are event dimensions. ``reduction``
-is one of
+Shapes are ``[B, ...]``: the first dimension is the batch, all others are event dimensions.
+``reduction`` is one of
 
 * ``"none"``: one value per element;
 * ``"sample"``: summed over the event, one value per sample, ``[B]``;
-* ``"batchmean"``: summed over the event, averaged over the batch: the ELBO's convention, the default;
+* ``"batchmean"``: summed over the event, averaged over the batch: the ELBO's convention, the
+  default;
 * ``"sum"``: summed over everything;
 * ``"mean"``: averaged over all elements, as in `torch.nn.functional`.
 
-Parameters may be float32, float64, bfloat16 or float16. Arithmetic and results are float32, or float64
-for float64 parameters; gradients and samples have the dtype of their inputs. NaN and infinity propagate.
+Parameters may be float32, float64, bfloat16 or float16. Arithmetic and results are float32, or
+float64 for float64 parameters; gradients and samples have the dtype of their inputs. NaN and
+infinity propagate.
 """
 
 from __future__ import annotations
@@ -103,8 +105,8 @@ def reparameterize(
 ) -> Tensor:
     r"""Samples :math:`z = \mu + e^{\text{logvar}/2} \odot \epsilon,\ \epsilon \sim N(0, I)`.
 
-    The noise is never stored: the backward draws it again from the seed. It is a function of the seed
-    and the element's number alone, the same for every dtype, thread count and machine.
+    The noise is never stored: the backward draws it again from the seed. It is a function of the
+    seed and the element's number alone, the same for every dtype, thread count and machine.
 
     Args:
         mu: means, ``[B, ...]``.
@@ -120,8 +122,8 @@ def reparameterize(
 
     Raises:
         TypeError: an argument is no tensor or not floating point.
-        ValueError: shapes or devices do not match, ``num_samples < 1``, or more than one of ``eps``,
-            ``seed`` and ``generator``.
+        ValueError: shapes or devices do not match, ``num_samples < 1``, or more than one of
+            ``eps``, ``seed`` and ``generator``.
 
     Source: Kingma and Welling 2013, Auto-Encoding Variational Bayes, section 2.4.
     """
@@ -152,8 +154,8 @@ def reparameterize_kl(
 
     Returns:
         ``(z, kl)``: z as from `reparameterize`; kl of shape ``[B]``,
-        :math:`\tfrac12 \sum_j (\mu_j^2 + e^{\text{logvar}_j} - 1 - \text{logvar}_j)` in nats, float32
-        (float64 for float64 inputs).
+        :math:`\tfrac12 \sum_j (\mu_j^2 + e^{\text{logvar}_j} - 1 - \text{logvar}_j)` in nats,
+        float32 (float64 for float64 inputs).
 
     Raises:
         TypeError: see `reparameterize`.
@@ -309,8 +311,8 @@ def gaussian_nll(
         mean: ``[B, ...]``, or ``[L, B, ...]`` with L Monte Carlo samples, over which "sample",
             "batchmean" and "sum" average.
         target: t, ``[B, ...]``: floating point, bool, or uint8 (read as t / 255).
-        logvar: log-variance: None for 1 (half the squared error and a constant), one element shared by
-            all, or broadcastable to ``mean``. Has a gradient.
+        logvar: log-variance: None for 0 (half the squared error and a constant), one element
+            shared by all, or broadcastable to ``mean``. Has a gradient.
         full: whether the constant ½ log 2π per element is included.
         weight: factor of each element, broadcastable to ``target``.
         reduction: see the module.
@@ -322,7 +324,8 @@ def gaussian_nll(
         TypeError: an argument is no tensor or has an unsupported dtype.
         ValueError: shapes or devices do not match, or an unknown reduction.
 
-    Source: Kingma and Welling 2013, appendix C.2; Rybkin et al. 2021 (sigma-VAE) for the shared one.
+    Source: Kingma and Welling 2013, appendix C.2; Rybkin et al. 2021 (sigma-VAE) for the shared
+    one.
     """
     checks.require_parameter("mean", mean)
     code = checks.reduction_code(reduction)
@@ -352,9 +355,9 @@ def elbo_loss(
     .. math:: -\log p(t \mid \text{params}) + \beta\, KL(q \,\|\, p)
 
     Args:
-        params: parameters of the likelihood, ``[B, ...]`` or, for L Monte Carlo samples of the latent,
-            ``[L, B, ...]``, over which the reconstruction is averaged: logits for "bernoulli"; the mean
-            or ``(mean, logvar)`` for "gaussian" (see `gaussian_nll`, constant included).
+        params: parameters of the likelihood, ``[B, ...]`` or, for L Monte Carlo samples of the
+            latent, ``[L, B, ...]``, over which the reconstruction is averaged: logits for "bernoulli"; the
+            mean or ``(mean, logvar)`` for "gaussian" (see `gaussian_nll`, constant included).
         target: ``[B, ...]``: floating point, bool, or uint8 (read as t / 255).
         kl: KL per sample, ``[B]``, from `reparameterize_kl`; or else
         mu: means of q, ``[B, ...]``, and
@@ -370,8 +373,8 @@ def elbo_loss(
 
     Raises:
         TypeError: an argument is no tensor or has an unsupported dtype.
-        ValueError: shapes or devices do not match, both or neither of ``kl`` and ``mu``/``logvar``, an
-            unknown likelihood, or a reduction that mixes terms of different sizes.
+        ValueError: shapes or devices do not match, both or neither of ``kl`` and
+            ``mu``/``logvar``, an unknown likelihood, or a reduction that mixes terms of different sizes.
 
     Source: Kingma and Welling 2013, equation 3; Higgins et al. 2017 for beta.
     """
@@ -407,10 +410,10 @@ def vae_loss(
     beta: float | Tensor = 1.0,
     reduction: str = "batchmean",
 ) -> Tensor:
-    """The loss of the classic VAE from the decoder's logits and the encoder's outputs, in one kernel.
+    """The loss of the classic VAE from decoder logits and encoder outputs, in one kernel.
 
-    `bernoulli_nll` plus beta times `gaussian_kl`. With ``reduction="sum"`` it is the ``loss_function``
-    of pytorch/examples, on logits instead of probabilities.
+    `bernoulli_nll` plus beta times `gaussian_kl`. With ``reduction="sum"`` it is the
+    ``loss_function`` of pytorch/examples, on logits instead of probabilities.
 
     Args:
         logits: ``[B, ...]``, or ``[L, B, ...]`` with L Monte Carlo samples.

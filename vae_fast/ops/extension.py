@@ -1,7 +1,8 @@
 """Loading of the compiled CPU kernels.
 
-The shared object uses PyTorch's stable ABI only, so one build serves every supported PyTorch. It only
-implements operators; their schemas are defined here, where operator tags exist in every version.
+The shared object uses PyTorch's stable ABI only, so one build serves every supported PyTorch. It
+only implements operators; their schemas are defined here, where operator tags exist in every
+version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Strides of outputs, for shape kernels: the mirror of `RowLayout` in csrc/cpu/tensors.cpp.
 
-The elements of a row lie in logical order, or in another dense order (channels last) that all tensors
-of a call share.
+The elements of a row lie in logical order, or in another dense order (channels last) that all
+tensors of a call share.
 """
 
 from __future__ import annotations

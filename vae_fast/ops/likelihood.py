@@ -1,9 +1,10 @@
 """Operators of the loss: negative log-likelihood and the ELBO around it, one autograd node a call.
 
-For a scalar loss the gradient is known, up to the incoming factor, while the loss is being computed. In
-training the forward therefore writes it (3 element moves instead of 5). The backward hands that buffer
-over once, if the incoming gradient is 1; otherwise, and on any later backward, it computes the gradient
-from the inputs. Nothing is ever scaled in place, and every gradient is rounded once.
+For a scalar loss the gradient is known, up to the incoming factor, while the loss is being
+computed. In training the forward therefore writes it (3 element moves instead of 5). The backward
+hands that buffer over once, if the incoming gradient is 1; otherwise, and on any later backward, it
+computes the gradient from the inputs. Nothing is ever scaled in place, and every gradient is rounded
+once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from .routing import differentiable_backward, needs_composite_backward, needs_gr
 
 _ARGUMENTS = (
     "Tensor param, Tensor? param_logvar, Tensor target, Tensor? weight, Tensor? kl, Tensor? mu,"
-    " Tensor? logvar, Tensor? beta_tensor, float beta, int likelihood, float constant, int reduction"
+    " Tensor? logvar, Tensor? beta_tensor, float beta, int likelihood, float constant,"
+    " int reduction"
 )
 define(f"elbo({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
 define(f"elbo_with_grad({_ARGUMENTS}, int wants) -> (Tensor, Tensor, Tensor, Tensor[])")
@@ -177,7 +179,7 @@ def elbo(
     constant: float,
     reduction: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, recon, kl): the ELBO, or without a KL the bare negative log-likelihood and two empties.
+    """(loss, recon, kl): the ELBO; without a KL the negative log-likelihood and two empties.
 
     Arguments are checked by the caller.
     """

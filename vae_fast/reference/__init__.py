@@ -1,4 +1,5 @@
-"""The operators in plain PyTorch: ground truth, fallback, and the composite for functorch transforms.
+"""The operators in plain PyTorch: ground truth, fallback, and the composite for functorch
+transforms.
 
 Same arguments, dtypes and results as the registered operators of `vae_fast.ops`, differentiable any
 number of times by PyTorch's own autograd.

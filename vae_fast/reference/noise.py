@@ -1,8 +1,8 @@
 """Standard normal noise as a pure function of a seed, bit for bit that of the compiled kernels.
 
 Philox4x32-10 (Salmon et al. 2011) and a Box-Muller transform made of multiply, add and square root.
-Element ``i`` is lane ``i & 3`` of group ``i >> 2``; the group number is the counter, the seed the key.
-The compiled twin is ``csrc/math/normal.h``; a change here is a change there.
+Element ``i`` is lane ``i & 3`` of group ``i >> 2``; the group number is the counter, the seed the
+key. The compiled twin is ``csrc/math/normal.h``; a change here is a change there.
 """
 
 from __future__ import annotations
