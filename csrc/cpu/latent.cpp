@@ -57,9 +57,10 @@ std::tuple<Tensor, Tensor> reparameterize_kl(Tensor mu, Tensor logvar, OptionalT
   const Kernels& table = kernels();
   parallel(args.split.units(), args.split.chunk * 4,
            [&](int64_t begin, int64_t end) { table.sample(args, begin, end); });
+  const Elements kl_out(kl);
   if (with_kl)
     for (int64_t b = 0; b < batch; ++b)
-      fill_element(kl, b, sum_of(sums.data() + b * args.split.per_row, args.split.per_row));
+      kl_out.set(b, sum_of(sums.data() + b * args.split.per_row, args.split.per_row));
   return {z, kl};
 }
 
@@ -126,8 +127,9 @@ Tensor gaussian_kl(Tensor mu, Tensor logvar, OptionalTensor prior_mu, OptionalTe
   run();
   if (reduce == Reduction::sample) {
     Tensor out = empty({batch}, dtype);
+    const Elements elements(out);
     for (int64_t b = 0; b < batch; ++b)
-      fill_element(out, b, sum_of(sums.data() + b * args.split.per_row, args.split.per_row));
+      elements.set(b, sum_of(sums.data() + b * args.split.per_row, args.split.per_row));
     return out;
   }
   const double total = sum_of(sums.data(), args.split.units());
@@ -136,7 +138,7 @@ Tensor gaussian_kl(Tensor mu, Tensor logvar, OptionalTensor prior_mu, OptionalTe
                            ? static_cast<double>(batch)
                            : static_cast<double>(batch) * static_cast<double>(cols);
   Tensor out = empty({}, dtype);
-  fill_element(out, 0, total / count);
+  fill_scalar(out, total / count);
   return out;
 }
 

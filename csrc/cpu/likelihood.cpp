@@ -134,12 +134,18 @@ class Gradients {
     if (shared_ >= 0) {
       double total = 0;
       for (int64_t unit = 0; unit < call_.nll.split.units(); ++unit) total += shared_sums_.data()[unit];
-      fill_element(list[static_cast<size_t>(shared_)], 0, total);
+      fill_scalar(list[static_cast<size_t>(shared_)], total);
     }
-    if (kl_ >= 0)
-      for (int64_t b = 0; b < call_.batch; ++b)
-        fill_element(list[static_cast<size_t>(kl_)], b,
-                     call_.beta * call_.kl_scale() * (grad_rows ? element_of(*grad_rows, b) : grad));
+    if (kl_ >= 0) {
+      const Elements out(list[static_cast<size_t>(kl_)]);
+      const double scale = call_.beta * call_.kl_scale();
+      if (grad_rows) {
+        const Elements rows(*grad_rows);
+        for (int64_t b = 0; b < call_.batch; ++b) out.set(b, scale * rows.get(b));
+      } else {
+        for (int64_t b = 0; b < call_.batch; ++b) out.set(b, scale * grad);
+      }
+    }
   }
 
   std::vector<Tensor> list;
@@ -182,6 +188,7 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> elbo_with_grad(
   Tensor loss = empty(shape, call.dtype);
   Tensor recon_out = empty(with_kl ? shape : Sizes{0}, call.dtype);
   Tensor kl_out = empty(with_kl ? shape : Sizes{0}, call.dtype);
+  const Elements losses(loss), recons(recon_out), kls(kl_out), given(kl ? *kl : loss);
   double recon_total = 0, kl_total = 0;
   for (int64_t b = 0; b < call.batch; ++b) {
     double recon_row = 0, kl_row = 0;
@@ -189,16 +196,16 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> elbo_with_grad(
       const double* partial = sums.data() + (s * call.batch + b) * call.nll.split.per_row;
       for (int64_t c = 0; c < call.nll.split.per_row; ++c) recon_row += partial[c];
     }
-    if (kl) kl_row = element_of(*kl, b);
+    if (kl) kl_row = given.get(b);
     if (mu)
       for (int64_t c = 0; c < call.latent.split.per_row; ++c)
         kl_row += sums.data()[units + b * call.latent.split.per_row + c];
     if (per_sample) {
       recon_row *= call.row_scale();
-      fill_element(loss, b, with_kl ? recon_row + call.beta * kl_row : recon_row);
+      losses.set(b, with_kl ? recon_row + call.beta * kl_row : recon_row);
       if (with_kl) {
-        fill_element(recon_out, b, recon_row);
-        fill_element(kl_out, b, kl_row);
+        recons.set(b, recon_row);
+        kls.set(b, kl_row);
       }
     }
     recon_total += recon_row;
@@ -209,10 +216,10 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> elbo_with_grad(
     // 0 / 0 for an empty batch, as in every PyTorch mean.
     if (!call.batch && call.reduce != Reduction::sum) recon_total = 0.0 * call.row_scale();
     kl_total *= call.kl_scale();
-    fill_element(loss, 0, with_kl ? recon_total + call.beta * kl_total : recon_total);
+    losses.set(0, with_kl ? recon_total + call.beta * kl_total : recon_total);
     if (with_kl) {
-      fill_element(recon_out, 0, recon_total);
-      fill_element(kl_out, 0, kl_total);
+      recons.set(0, recon_total);
+      kls.set(0, kl_total);
     }
   }
   return {loss, recon_out, kl_out, gradients.list};
@@ -244,8 +251,8 @@ std::vector<Tensor> elbo_backward(Tensor grad, Tensor param, OptionalTensor para
   if (per_sample) {
     if (call.samples > 1) {  // every Monte Carlo sample of an image shares its incoming gradient
       rows = empty({call.samples * call.batch}, grad.scalar_type());
-      for (int64_t r = 0; r < call.samples * call.batch; ++r)
-        fill_element(rows, r, element_of(grad, r % call.batch));
+      const Elements repeated(rows), given(grad);
+      for (int64_t r = 0; r < call.samples * call.batch; ++r) repeated.set(r, given.get(r % call.batch));
     }
     call.nll.grad_out = {rows.data_ptr(), dtype_of(rows), rows.stride(0), 0};
     call.latent.grad_out = {grad.data_ptr(), dtype_of(grad), grad.stride(0), 0};

@@ -187,31 +187,28 @@ Tensor RowLayout::allocate(const Sizes& sizes, int64_t lead, ScalarType dtype) c
 
 Operand dense(const Tensor& t, int64_t cols) { return {t.data_ptr(), dtype_of(t), cols, 1}; }
 
-double element_of(const Tensor& t, int64_t index) {
-  const int64_t offset = index * (t.dim() ? t.stride(0) : 1);
-  switch (t.scalar_type()) {
-    case ScalarType::Float: return static_cast<const float*>(t.data_ptr())[offset];
-    case ScalarType::Double: return static_cast<const double*>(t.data_ptr())[offset];
-    case ScalarType::BFloat16:
-      return portable::bfloat16_to_float(static_cast<const uint16_t*>(t.data_ptr())[offset]);
-    case ScalarType::Half:
-      return portable::float16_to_float(static_cast<const uint16_t*>(t.data_ptr())[offset]);
+Elements::Elements(const Tensor& t)
+    : data_(t.data_ptr()), dtype_(dtype_of(t)), stride_(t.dim() ? t.stride(0) : 1) {}
+
+double Elements::get(int64_t index) const {
+  const int64_t offset = index * stride_;
+  switch (dtype_) {
+    case DType::float32: return static_cast<const float*>(data_)[offset];
+    case DType::float64: return static_cast<const double*>(data_)[offset];
+    case DType::bfloat16: return portable::bfloat16_to_float(static_cast<const uint16_t*>(data_)[offset]);
+    case DType::float16: return portable::float16_to_float(static_cast<const uint16_t*>(data_)[offset]);
     default: STD_TORCH_CHECK(false, "vae_fast: expected a floating-point tensor");
   }
 }
 
-double scalar_of(const Tensor& t) { return element_of(t, 0); }
-
-void fill_element(const Tensor& t, int64_t index, double value) {
-  switch (t.scalar_type()) {
-    case ScalarType::Float: static_cast<float*>(t.data_ptr())[index] = static_cast<float>(value); break;
-    case ScalarType::Double: static_cast<double*>(t.data_ptr())[index] = value; break;
-    case ScalarType::BFloat16:
-      static_cast<uint16_t*>(t.data_ptr())[index] = portable::float_to_bfloat16(static_cast<float>(value));
-      break;
-    case ScalarType::Half:
-      static_cast<uint16_t*>(t.data_ptr())[index] = portable::float_to_float16(static_cast<float>(value));
-      break;
+void Elements::set(int64_t index, double value) const {
+  const int64_t offset = index * stride_;
+  const float single = static_cast<float>(value);
+  switch (dtype_) {
+    case DType::float32: static_cast<float*>(data_)[offset] = single; break;
+    case DType::float64: static_cast<double*>(data_)[offset] = value; break;
+    case DType::bfloat16: static_cast<uint16_t*>(data_)[offset] = portable::float_to_bfloat16(single); break;
+    case DType::float16: static_cast<uint16_t*>(data_)[offset] = portable::float_to_float16(single); break;
     default: STD_TORCH_CHECK(false, "vae_fast: expected a floating-point tensor");
   }
 }

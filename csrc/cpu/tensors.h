@@ -38,11 +38,13 @@ Sizes sizes_of(const Tensor& t);
 // Partial sums of the units of a split, from PyTorch's allocator.
 class Workspace {
  public:
-  explicit Workspace(int64_t count) : tensor_(empty({count}, ScalarType::Double)) {}
-  double* data() const { return static_cast<double*>(tensor_.data_ptr()); }
+  explicit Workspace(int64_t count)
+      : tensor_(empty({count}, ScalarType::Double)), data_(static_cast<double*>(tensor_.data_ptr())) {}
+  double* data() const { return data_; }
 
  private:
   Tensor tensor_;
+  double* data_;
 };
 
 // How the elements of a row lie in memory: in logical order, or in another dense order (channels last)
@@ -74,9 +76,21 @@ inline void parallel(int64_t units, int64_t elements_per_unit, const Function& f
   torch::stable::parallel_for(0, units, grain, function);
 }
 
-double scalar_of(const Tensor& t);                          // a one-element tensor
-double element_of(const Tensor& t, int64_t index);          // of a 1-D float or double tensor
-void fill_element(const Tensor& t, int64_t index, double);  // of a contiguous float or double tensor
+// Single elements of a floating-point tensor of at most one dimension.
+class Elements {
+ public:
+  explicit Elements(const Tensor& t);
+  double get(int64_t index) const;
+  void set(int64_t index, double value) const;
+
+ private:
+  void* data_;
+  DType dtype_;
+  int64_t stride_;
+};
+
+inline double scalar_of(const Tensor& t) { return Elements(t).get(0); }
+inline void fill_scalar(const Tensor& t, double value) { Elements(t).set(0, value); }
 
 }  // namespace cpu
 }  // namespace vae_fast
