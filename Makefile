@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch
+WHEEL_DIR ?= dist
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint format bench wheel clean
@@ -36,7 +37,7 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
 wheel: $(VENV)/installed
-	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m build --no-isolation --outdir $(WHEEL_DIR)
 
 clean:
 	rm -rf build dist runs *.egg-info vae_fast/*.so $(VENV)

@@ -27,6 +27,7 @@ TORCH_TARGET_VERSION = "0x020b000000000000"
 COMPILE_ARGS = [
     "-std=c++17",
     "-O3",
+    "-g0",
     "-fopenmp-simd",
     "-fvisibility=hidden",
     "-ffp-contract=off",  # the noise has the same bits on every machine; formulas fuse explicitly

@@ -229,6 +229,9 @@ def _target(params: Tensor, name: str, target: Tensor) -> Tensor:
             f"target: got shape {checks.shape_of(target)}, expected that of {name},"
             f" {checks.shape_of(params)}, or the same without a leading sample dimension"
         )
+    if len(shape) > len(target_shape) and shape[0] == 0:
+        shown = checks.shape_of(params)
+        raise ValueError(f"{name}: got shape {shown}, expected at least one Monte Carlo sample")
     return target
 
 
@@ -356,8 +359,9 @@ def elbo_loss(
 
     Args:
         params: parameters of the likelihood, ``[B, ...]`` or, for L Monte Carlo samples of the
-            latent, ``[L, B, ...]``, over which the reconstruction is averaged: logits for "bernoulli"; the
-            mean or ``(mean, logvar)`` for "gaussian" (see `gaussian_nll`, constant included).
+            latent, ``[L, B, ...]``, over which the reconstruction is averaged: logits for
+            "bernoulli"; the mean or ``(mean, logvar)`` for "gaussian" (see `gaussian_nll`, constant
+            included).
         target: ``[B, ...]``: floating point, bool, or uint8 (read as t / 255).
         kl: KL per sample, ``[B]``, from `reparameterize_kl`; or else
         mu: means of q, ``[B, ...]``, and
@@ -374,7 +378,8 @@ def elbo_loss(
     Raises:
         TypeError: an argument is no tensor or has an unsupported dtype.
         ValueError: shapes or devices do not match, both or neither of ``kl`` and
-            ``mu``/``logvar``, an unknown likelihood, or a reduction that mixes terms of different sizes.
+            ``mu``/``logvar``, an unknown likelihood, or a reduction that mixes terms of different
+            sizes.
 
     Source: Kingma and Welling 2013, equation 3; Higgins et al. 2017 for beta.
     """
