@@ -16,12 +16,13 @@ def kl_elements(
     """KL(N(mu, e^logvar) || N(prior_mu, e^prior_logvar)) per element, in the accumulate dtype."""
     dtype = accumulate_dtype(mu)
     difference, ratio = mu.to(dtype), logvar.to(dtype)
-    squares = difference.square()
     if prior_mu is not None:
-        squares = (difference - prior_mu.to(dtype)).square()
+        difference = difference - prior_mu.to(dtype)
+    squares = difference.square()
     if prior_logvar is not None:
-        squares = squares * torch.exp(-prior_logvar.to(dtype))
-        ratio = ratio - prior_logvar.to(dtype)
+        prior_logvar = prior_logvar.to(dtype)  # once: two casts would round two gradients
+        squares = squares * torch.exp(-prior_logvar)
+        ratio = ratio - prior_logvar
     return 0.5 * (squares + (torch.expm1(ratio) - ratio))
 
 
@@ -39,12 +40,14 @@ def reparameterize_kl(
     if eps is None:
         assert seed is not None
         eps = normal(seed, shape)
-    z = mu.to(dtype) + torch.exp(0.5 * logvar.to(dtype)) * eps.to(dtype)
+    out_dtype = mu.dtype
+    mu, logvar = mu.to(dtype), logvar.to(dtype)  # once: two casts would round two gradients
+    z = mu + torch.exp(0.5 * logvar) * eps.to(dtype)
     if with_kl:
         kl = reduce_elements(kl_elements(mu, logvar), SAMPLE)
     else:
         kl = torch.empty(0, dtype=dtype, device=mu.device)
-    return z.to(mu.dtype), kl
+    return z.to(out_dtype), kl
 
 
 def gaussian_kl(

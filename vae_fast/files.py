@@ -1,0 +1,58 @@
+"""Files that are either old or new, never half: written beside the target, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that takes the place of `path` when the block ends without a fault.
+
+    The temporary file lies in the same folder, so the rename stays within one file system. Whatever
+    ends the block early (a full disk, Ctrl-C) leaves the old `path` as it was and removes the
+    temporary file.
+    """
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; a result is as readable as any other new file.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a failed write names no file, a failed open the temporary
+        raise
+
+
+def _umask() -> int:
+    # The mask can only be read by setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(value, indent=2).encode() + b"\n")
+
+
+def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one JSON object per line. The file is rewritten whole, so it is valid at any time."""
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row).encode() + b"\n")

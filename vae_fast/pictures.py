@@ -1,0 +1,96 @@
+"""What a trained VAE looks like: reconstructions, prior samples and the 2-D manifold, as PNG.
+
+Every picture is one grid of images with a line of title, drawn without a display.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vae_fast.files import atomic_file
+from vae_fast.optional import require
+
+Shape = tuple[int, int, int]  # channels, height, width of one image
+Decode = Callable[[Tensor], Tensor]  # z [N, latent] to pixels in [0, 1], [N, C*H*W]
+
+GAP = 2  # pixels between images
+MARGIN = 8
+TITLE = 26  # height of the title's strip
+DPI = 100
+SMALLEST = 48  # an image is enlarged by a whole factor until its height is at least this
+
+
+def grid(images: Tensor, shape: Shape, columns: int) -> Tensor:
+    """[N, C*H*W] in [0, 1] to one picture [height, width, C] on white, row by row."""
+    channels, height, width = shape
+    scale = max(1, math.ceil(SMALLEST / height))
+    rows = math.ceil(len(images) / columns)
+    tall, wide = height * scale + GAP, width * scale + GAP
+    canvas = torch.ones(rows * tall - GAP, columns * wide - GAP, channels)
+    pixels = images.float().clamp(0, 1).view(-1, channels, height, width).permute(0, 2, 3, 1)
+    pixels = pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    for index, image in enumerate(pixels):
+        top, left = index // columns * tall, index % columns * wide
+        canvas[top : top + height * scale, left : left + width * scale] = image
+    return canvas
+
+
+def write_grid(path: Path, images: Tensor, shape: Shape, columns: int, title: str) -> None:
+    """Write a grid of images under a title; one pixel of the canvas is one pixel of the file."""
+    figures = require("matplotlib.figure", "matplotlib", "writing pictures")
+    canvas = grid(images, shape, columns)
+    height, width = canvas.shape[0] + 2 * MARGIN + TITLE, canvas.shape[1] + 2 * MARGIN
+    figure = figures.Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure.figimage(
+        canvas.squeeze(2).numpy(), xo=MARGIN, yo=MARGIN, cmap="gray", vmin=0, vmax=1, origin="upper"
+    )
+    figure.text(0.5, 1 - TITLE / 2 / height, title, ha="center", va="center", fontsize=10)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    with atomic_file(path) as file:
+        file.write(buffer.getvalue())
+
+
+def write_reconstructions(
+    path: Path, originals: Tensor, reconstructions: Tensor, shape: Shape, columns: int = 12
+) -> None:
+    """Rows of originals [N, C*H*W], each above the row of its reconstructions."""
+    count = len(originals) // columns * columns
+    pairs = torch.stack(
+        (
+            originals[:count].float().view(-1, columns, originals.shape[1]),
+            reconstructions[:count].float().view(-1, columns, originals.shape[1]),
+        ),
+        dim=1,
+    )
+    title = "Test images, and below each its reconstruction"
+    write_grid(path, pairs.flatten(0, 2), shape, columns, title)
+
+
+def write_samples(path: Path, decode: Decode, latent: int, shape: Shape, side: int = 12) -> None:
+    """A square of images decoded from z ~ N(0, I), the same z every time."""
+    z = torch.randn(side * side, latent, generator=torch.Generator().manual_seed(0))
+    write_grid(path, decode(z), shape, side, "Samples: z from the prior N(0, I)")
+
+
+def manifold_points(side: int) -> Tensor:
+    """[side², 2]: the centres of `side`² cells of equal prior probability, row by row.
+
+    The inverse of the Gaussian distribution function maps a regular grid on the unit square to z;
+    the first coordinate grows to the right, the second one upwards.
+    """
+    line = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side).float()
+    up, right = torch.meshgrid(line.flip(0), line, indexing="ij")
+    return torch.stack((right.flatten(), up.flatten()), 1)
+
+
+def write_manifold(path: Path, decode: Decode, shape: Shape, side: int = 20) -> None:
+    """The learned manifold of a 2-D latent space (Kingma and Welling 2014, figure 4)."""
+    images = decode(manifold_points(side))
+    write_grid(path, images, shape, side, "Learned manifold: z at equal steps of prior probability")
