@@ -482,6 +482,10 @@ def _elbo(
         beta_tensor, beta = beta, 1.0
     elif not isinstance(beta, (float, int, torch.SymFloat)):
         raise TypeError(f"beta: expected a number or a tensor, got {type(beta).__name__}")
+    elif beta != 1.0 and torch.compiler.is_compiling():
+        # As a tensor it may change without a new compilation; a product stays symbolic.
+        beta_tensor = torch.ones((), dtype=torch.float64, device=target.device) * beta
+        beta = 1.0
     return _elbo_operator(
         param,
         param_logvar,

@@ -47,9 +47,9 @@ def _fake_loss(args: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
     dtype = accumulate_dtype(param, kl, mu)
     if reduction == NONE:
         lead = param.dim() - target.dim() + 1
-        elements = layout.empty_rows(
-            param, lead, ((param_logvar, lead), (target, 1), (weight, 1)), dtype
-        )
+        shared = param_logvar is not None and param_logvar.dim() == 0
+        others = ((None if shared else param_logvar, lead), (target, 1), (weight, 1))
+        elements = layout.empty_rows(param, lead, others, dtype)
         return elements, param.new_empty(0, dtype=dtype), param.new_empty(0, dtype=dtype)
     shape = target.shape[:1] if reduction == SAMPLE else ()
     parts = (0,) if kl is None and mu is None else shape
