@@ -75,7 +75,7 @@ def _warn_once() -> None:
     if not _warned:
         _warned = True
         warnings.warn(
-            f"vae_fast uses its slow PyTorch reference: {extension.cpu_missing}", stacklevel=4
+            f"vae_fast uses its slow PyTorch reference: {extension.cpu_missing}", stacklevel=6
         )
 
 

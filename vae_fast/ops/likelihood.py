@@ -3,8 +3,8 @@
 For a scalar loss the gradient is known, up to the incoming factor, while the loss is being
 computed. In training the forward therefore writes it (3 element moves instead of 5). The backward
 hands that buffer over once, if the incoming gradient is 1; otherwise, and on any later backward, it
-computes the gradient from the inputs. Nothing is ever scaled in place, and every gradient is rounded
-once.
+computes the gradient from the inputs. Nothing is ever scaled in place, and every gradient is
+rounded once.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def needs_grad(*tensors: Tensor | None) -> bool:
 
 
 def needs_composite_backward(*grads: Tensor | None) -> bool:
-    """Whether a backward must be composed of PyTorch operators: it is itself recorded or batched."""
+    """Whether a backward is itself recorded or batched, and so composed of PyTorch operators."""
     if torch.is_grad_enabled() or transforms_active():
         return True
     # `is_grads_batched=True` still goes through the vmap that preceded functorch.

@@ -1,0 +1,113 @@
+"""Choosing a backend, and what happens where the compiled kernels are missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import vae_fast as vf
+from vae_fast import info
+from vae_fast.ops import extension
+
+WITHOUT_EXTENSION = """
+import importlib.util, sys, warnings
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "vae_fast._C" else find(name, *a)
+import torch
+import vae_fast as vf
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    x = torch.randn(3, 4, requires_grad=True)
+    for _ in range(3):
+        vf.bernoulli_nll(x, torch.rand(3, 4)).backward()
+    vf.reparameterize_kl(x, x)
+messages = [str(w.message) for w in caught if "vae_fast" in str(w.message)]
+assert len(messages) == 1, messages
+assert "not installed" in messages[0] and "reference" in messages[0]
+assert caught[0].filename == "<string>", caught[0].filename
+try:
+    vf.set_backend("cpu")
+except RuntimeError as error:
+    print(error)
+from vae_fast.info import main
+main()
+"""
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True
+    )
+
+
+def test_missing_extension_warns_once_and_uses_the_reference() -> None:
+    done = run(WITHOUT_EXTENSION)
+    assert done.returncode == 0, done.stderr
+    assert "backend 'cpu' is not available: the compiled extension" in done.stdout
+    assert "cpu tensors    reference" in done.stdout
+
+
+def test_choice_and_context_manager() -> None:
+    assert vf.get_backend() == "auto"
+    with vf.backend("reference"):
+        assert vf.get_backend() == "reference"
+        with vf.backend("auto"):
+            assert vf.get_backend() == "auto"
+        assert vf.get_backend() == "reference"
+    assert vf.get_backend() == "auto"
+    with pytest.raises(RuntimeError, match="inside"), vf.backend("reference"):
+        raise RuntimeError("inside")
+    assert vf.get_backend() == "auto"
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(ValueError, match=r"'gpu'.*auto, cpu, reference"):
+        vf.set_backend("gpu")
+    assert vf.get_backend() == "auto"
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference", ""])
+def test_environment_variable(name: str) -> None:
+    if name == "cpu" and not extension.cpu_loaded():
+        pytest.skip(extension.cpu_missing)
+    done = run("import vae_fast as vf; print(vf.get_backend())", VAE_FAST_BACKEND=name)
+    assert done.stdout.strip() == (name or "auto"), done.stderr
+
+
+def test_bad_environment_variable() -> None:
+    done = run("import vae_fast", VAE_FAST_BACKEND="gpu")
+    assert done.returncode != 0
+    assert "VAE_FAST_BACKEND=gpu" in done.stderr.strip().splitlines()[-1]
+
+
+def test_explicit_cpu_refuses_other_devices() -> None:
+    if not extension.cpu_loaded():
+        pytest.skip(extension.cpu_missing)
+    meta = torch.empty(3, 4, device="meta")
+    with vf.backend("cpu"), pytest.raises(RuntimeError, match=r"'cpu' was chosen.*meta"):
+        vf.bernoulli_nll(meta, meta)
+
+
+def test_compiled_kernels_are_what_runs() -> None:
+    if not extension.cpu_loaded():
+        pytest.skip(extension.cpu_missing)
+    with torch.profiler.profile() as profile:
+        x = torch.randn(3, 4)
+        vf.bernoulli_nll(x, x)
+        with vf.backend("reference"):
+            vf.bernoulli_nll(x, x)
+    counts = {e.key: e.count for e in profile.key_averages()}
+    assert counts["vae_fast::elbo_with_grad"] == 1
+    assert counts["aten::binary_cross_entropy_with_logits"] == 1
+
+
+def test_info_names_versions_and_backends() -> None:
+    text = "\n".join(info.lines())
+    for part in (vf.__version__, torch.__version__, "cuda", "triton", "cpu tensors"):
+        assert part in text
+    if extension.cpu_loaded():
+        assert extension.cpu_isa in text
