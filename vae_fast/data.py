@@ -62,7 +62,7 @@ class ImageData:
             "shape": list(self.shape),
             "train_images": len(self.train),
             "test_images": len(self.test),
-            "crc32": zlib.crc32(memoryview(self.images.numpy())),
+            "crc32": zlib.crc32(self.images.numpy().data),
         }
 
 

@@ -68,7 +68,7 @@ class Run:
         def step(pixels: Tensor, seed: Tensor) -> vf.ELBO:
             self.optimizer.zero_grad()
             out = self.elbo(pixels, seed)
-            out.loss.backward()  # type: ignore[no-untyped-call]
+            out.loss.backward()
             self.optimizer.step()
             return out
 
@@ -79,7 +79,7 @@ class Run:
         memory, compilation) stays out of the measured time, and the run as it is."""
         self.model.train()
         with vf.backend(BACKENDS[self.loss]):
-            self.elbo(*next(iter(batches))).loss.backward()  # type: ignore[no-untyped-call]
+            self.elbo(*next(iter(batches))).loss.backward()
         self.optimizer.zero_grad()
 
     @torch.no_grad()

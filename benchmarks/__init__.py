@@ -1,0 +1,1 @@
+"""The fused losses against eager PyTorch and `torch.compile`: `python -m benchmarks`."""

@@ -1,0 +1,217 @@
+"""What is timed: functions, sizes, dtypes, the same work by each rival, and its least traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import vae_fast as vf
+
+Function = Callable[..., tuple[Tensor, ...]]
+SIZES = {
+    "128x784": (128, 784, 20),
+    "4096x784": (4096, 784, 64),
+    "256x12288": (256, 12288, 128),
+    "64Mi": (65536, 1024, 64),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One function at one size.
+
+    Attributes:
+        function: name of the function.
+        size: name of the size.
+        dtype: of the parameters.
+        target: dtype of the targets.
+        fused: our function on the inputs, returning its outputs, the differentiable ones first.
+        eager: the same work as a user of PyTorch writes it, the same outputs.
+        inputs: leaves and targets.
+        forward_bytes: least possible traffic of the forward without gradients.
+        training_bytes: of forward and backward.
+    """
+
+    function: str
+    size: str
+    dtype: torch.dtype
+    target: torch.dtype
+    fused: Function
+    eager: Function
+    inputs: Callable[[], list[Tensor]]
+    forward_bytes: int
+    training_bytes: int
+
+    @property
+    def name(self) -> str:
+        kinds = "" if self.target == torch.float32 == self.dtype else f" {short(self.dtype)}"
+        kinds += f"/{short(self.target)}" if kinds else ""
+        return f"{self.function} {self.size}{kinds}"
+
+
+def short(dtype: torch.dtype) -> str:
+    names = {torch.float32: "f32", torch.bfloat16: "bf16", torch.uint8: "u8"}
+    return names.get(dtype, str(dtype))
+
+
+def _target(target: Tensor) -> Tensor:
+    return target / 255 if target.dtype == torch.uint8 else target
+
+
+def _eager_bce(logits: Tensor, target: Tensor) -> Tensor:
+    # In float32, as our kernel and as autocast do: a half-precision sum would be useless.
+    logits, target = logits.float(), _target(target).float()
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
+
+
+def _eager_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    return -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)
+
+
+def fused_loss(logits: Tensor, target: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    return (vf.vae_loss(logits, target, mu, logvar),)
+
+
+def eager_loss(logits: Tensor, target: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    return (_eager_bce(logits, target) + kl / len(logits),)
+
+
+def fused_elbo(
+    logits: Tensor, target: Tensor, mu: Tensor, logvar: Tensor, z_grad: Tensor
+) -> tuple[Tensor, ...]:
+    z, kl = vf.reparameterize_kl(mu, logvar)
+    out = vf.elbo_loss(logits, target, kl=kl)
+    return (out.loss + torch.dot(z.view(-1), z_grad), out.recon, out.kl)
+
+
+def eager_elbo(
+    logits: Tensor, target: Tensor, mu: Tensor, logvar: Tensor, z_grad: Tensor
+) -> tuple[Tensor, ...]:
+    std = torch.exp(0.5 * logvar)
+    z = mu + std * torch.randn_like(std)
+    recon, kl = _eager_bce(logits, target), _eager_kl(mu, logvar).mean()
+    return (recon + kl + torch.dot(z.view(-1), z_grad), recon.detach(), kl.detach())
+
+
+def fused_sample(mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    return vf.reparameterize_kl(mu, logvar)
+
+
+def eager_sample(mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    std = torch.exp(0.5 * logvar)
+    return mu + std * torch.randn_like(std), _eager_kl(mu, logvar)
+
+
+def fused_kl(mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    return (vf.gaussian_kl(mu, logvar),)
+
+
+def eager_kl(mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    return (_eager_kl(mu, logvar).mean(),)
+
+
+def fused_bernoulli(logits: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+    return (vf.bernoulli_nll(logits, target),)
+
+
+def eager_bernoulli(logits: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+    return (_eager_bce(logits, target),)
+
+
+def fused_gaussian(mean: Tensor, target: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    return (vf.gaussian_nll(mean, target, logvar, full=False),)
+
+
+def eager_gaussian(mean: Tensor, target: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
+    squares = (mean - target).square()
+    return (0.5 * (squares * torch.exp(-logvar) + logvar).sum() / len(mean),)
+
+
+def _leaf(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape).to(dtype).requires_grad_()
+
+
+def _targets(rows: int, cols: int, dtype: torch.dtype) -> Tensor:
+    if dtype == torch.uint8:
+        return torch.randint(0, 256, (rows, cols), dtype=torch.uint8)
+    return torch.rand(rows, cols).to(dtype)
+
+
+def _with_target(
+    function: str,
+    size: str,
+    fused: Function,
+    eager: Function,
+    *,
+    latent: bool = False,
+    noise: bool = False,
+    logvar: bool = False,
+    dtype: torch.dtype = torch.float32,
+    target: torch.dtype = torch.float32,
+) -> Case:
+    rows, cols, z = SIZES[size]
+
+    def inputs() -> list[Tensor]:
+        tensors = [_leaf(rows, cols, dtype=dtype), _targets(rows, cols, target)]
+        if logvar:
+            tensors.append(_leaf(rows, cols))
+        if latent:
+            tensors += [_leaf(rows, z), _leaf(rows, z)]
+        if noise:
+            tensors.append(torch.randn(rows * z))
+        return tensors
+
+    # Read parameters and target once, write the gradients once; mu and logvar likewise.
+    parameters = dtype.itemsize + (4 if logvar else 0)
+    read = rows * cols * (parameters + target.itemsize) + (8 * rows * z if latent else 0)
+    written = rows * cols * parameters + (8 * rows * z if latent else 0)
+    if noise:  # z is written, and read again with its gradient
+        read, written = read + 4 * rows * z, written + 12 * rows * z
+    return Case(function, size, dtype, target, fused, eager, inputs, read, read + written)
+
+
+def _latent_only(function: str, rows: int, z: int, fused: Function, eager: Function) -> Case:
+    f32 = torch.float32
+    count = rows * z
+    # mu and logvar read twice, two gradients written; sampling writes z and reads its gradient.
+    sampled = 4 * count if function == "sample + KL" else 0
+    return Case(
+        function,
+        f"{rows}x{z}",
+        f32,
+        f32,
+        fused,
+        eager,
+        lambda: [_leaf(rows, z), _leaf(rows, z)],
+        8 * count + sampled,
+        24 * count + 2 * sampled,
+    )
+
+
+def cases() -> list[Case]:
+    """Every case, small sizes first."""
+    bf16, u8 = torch.bfloat16, torch.uint8
+    found = []
+    for size in SIZES:
+        found.append(_with_target("loss", size, fused_loss, eager_loss, latent=True))
+        for options in ({"dtype": bf16}, {"dtype": bf16, "target": u8}, {"target": u8}):
+            case = _with_target("loss", size, fused_loss, eager_loss, latent=True, **options)
+            found.append(case)
+        if size != "64Mi":
+            elbo = _with_target(
+                "sample + ELBO", size, fused_elbo, eager_elbo, latent=True, noise=True
+            )
+            found += [
+                elbo,
+                _with_target("Bernoulli", size, fused_bernoulli, eager_bernoulli),
+                _with_target("Gaussian", size, fused_gaussian, eager_gaussian, logvar=True),
+            ]
+    for rows, z in ((128, 20), (4096, 512)):
+        found.append(_latent_only("sample + KL", rows, z, fused_sample, eager_sample))
+        found.append(_latent_only("KL", rows, z, fused_kl, eager_kl))
+    return found
