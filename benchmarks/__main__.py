@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vae_fast.files import write_json
+from vae_fast.training.files import write_json
 
 from . import plot, table, targets
 from .cases import SIZES, cases

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 import vae_fast
-from vae_fast.machine import cpu_name
 from vae_fast.ops import extension
+from vae_fast.training.machine import cpu_name
 
 
 def revision() -> str:

@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vae_fast.config import LOSSES, TrainConfig
+from vae_fast.training.config import LOSSES, TrainConfig
 
 SETTINGS = tuple(field.name for field in fields(TrainConfig))
 
@@ -113,10 +113,10 @@ def _train(args: argparse.Namespace, parser: Parser) -> int:
 
     import torch
 
-    from vae_fast.checkpoint import CheckpointError
-    from vae_fast.data import DataError
-    from vae_fast.optional import MissingPackageError
     from vae_fast.train import TrainError
+    from vae_fast.training.checkpoint import CheckpointError
+    from vae_fast.training.data import DataError
+    from vae_fast.training.optional import MissingPackageError
 
     mendable: tuple[type[Exception], ...] = (
         OSError,
@@ -139,7 +139,8 @@ def _train(args: argparse.Namespace, parser: Parser) -> int:
 
 
 def _run_training(args: argparse.Namespace, given: dict[str, Any]) -> None:
-    from vae_fast import checkpoint, data, train
+    from vae_fast import train
+    from vae_fast.training import checkpoint, data
 
     device = train.pick_device(getattr(args, "device", "auto"))
     folder, name = getattr(args, "data", None), given.get("dataset")

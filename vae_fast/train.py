@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 import vae_fast as vf
-from vae_fast import checkpoint, pictures
-from vae_fast.batches import Batches, binarize, generator, to_input
-from vae_fast.checkpoint import Checkpoint, CheckpointError
-from vae_fast.config import TrainConfig
-from vae_fast.data import ImageData
-from vae_fast.files import write_json, write_json_lines
-from vae_fast.machine import describe_machine, versions
-from vae_fast.measure import Measured, agreement, describe, describe_agreement, row_of
 from vae_fast.nets import MLPVAE
-from vae_fast.optional import require
-from vae_fast.progress import EpochBar
+from vae_fast.training import checkpoint, pictures
+from vae_fast.training.batches import Batches, binarize, generator, to_input
+from vae_fast.training.checkpoint import Checkpoint, CheckpointError
+from vae_fast.training.config import TrainConfig
+from vae_fast.training.data import ImageData
+from vae_fast.training.files import write_json, write_json_lines
+from vae_fast.training.machine import describe_machine, versions
+from vae_fast.training.measure import Measured, agreement, describe, describe_agreement, row_of
+from vae_fast.training.optional import require
+from vae_fast.training.progress import EpochBar
 
 CHECKPOINT = "checkpoint.pt"
 TEST_BATCH = 1000

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vae_fast.optional import require
+from vae_fast.training.optional import require
 
 REFRESH = 0.5  # seconds
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vae_fast.files import atomic_file
-from vae_fast.optional import require
+from vae_fast.training.files import atomic_file
+from vae_fast.training.optional import require
 
 Shape = tuple[int, int, int]  # channels, height, width of one image
 Decode = Callable[[Tensor], Tensor]  # z [N, latent] to pixels in [0, 1], [N, C*H*W]

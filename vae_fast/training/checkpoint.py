@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from vae_fast.files import atomic_file
+from vae_fast.training.files import atomic_file
 
-FORMAT = "vae_fast.checkpoint.1"
+FORMAT = "vae_fast.training.checkpoint.1"
 
 
 class CheckpointError(ValueError):

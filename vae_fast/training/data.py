@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vae_fast.optional import require
+from vae_fast.training.optional import require
 
 ENVIRONMENT_VARIABLE = "VAE_FAST_DATA"
 DATASETS = ("mnist", "freyface", "digits")
