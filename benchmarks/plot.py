@@ -38,5 +38,5 @@ def draw(result: dict[str, Any], path: Path) -> None:
         f" {machine['processor']} ({machine['instruction set']})",
         fontsize=9,
     )
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=130)

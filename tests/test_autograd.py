@@ -127,6 +127,20 @@ def test_parts_are_reduced_like_the_loss(
     torch.testing.assert_close(vf.elbo_loss(x, t, kl=kl, beta=beta, reduction=reduction), out)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("reduction", ["sample", "sum"])
+def test_beta_does_not_change_the_dtype(
+    backend: str, dtype: torch.dtype, learned: bool, reduction: str
+) -> None:
+    inputs = BY_NAME["vae"].make()
+    beta = torch.tensor(0.5, dtype=dtype, requires_grad=learned)
+    args = (inputs["x"], inputs["target"], inputs["mu"], inputs["logvar"])
+    loss = vf.vae_loss(*args, beta=beta, reduction=reduction)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, vf.vae_loss(*args, beta=0.5, reduction=reduction))
+
+
 def test_hook_may_keep_and_change_the_gradient() -> None:
     x = torch.randn(3, 4, requires_grad=True)
     t = torch.rand(3, 4)

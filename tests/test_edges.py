@@ -102,6 +102,30 @@ def test_kl_of_extreme_logvar(backend: str, logvar: float) -> None:
     assert_matches(lv.grad, slope, 1e-6 * slope.abs(), torch.float32)
 
 
+def test_kl_gradient_keeps_its_digits_far_from_the_prior(backend: str) -> None:
+    # (e^d - 1 - d) + d would lose what |d| takes from the digits: 8 ulp at -15, 40 at -80.
+    values = torch.cat([torch.linspace(-80, -0.5, 5000), torch.linspace(0.5, 80, 5000)])
+    logvar = values[:, None].clone().requires_grad_()
+    prior_logvar = torch.zeros_like(logvar).requires_grad_()
+    for reduced, sign in (
+        (vf.gaussian_kl(torch.zeros_like(logvar), logvar, reduction="sum"), {logvar: 1}),
+        (
+            vf.gaussian_kl(torch.zeros_like(logvar), logvar, None, prior_logvar, reduction="sum"),
+            {logvar: 1, prior_logvar: -1},
+        ),
+    ):
+        slope = 0.5 * torch.expm1(logvar.detach().double())
+        for got, s in zip(torch.autograd.grad(reduced, list(sign)), sign.values(), strict=True):
+            allowed = 3 * ulp(slope, torch.float32)  # exp 1.5, the subtraction 0.5 doubled at -0.5
+            assert_matches(got, s * slope, allowed, torch.float32)
+
+
+def test_kl_gradient_of_infinite_logvar(backend: str) -> None:
+    logvar = torch.tensor([[INF], [-INF]], requires_grad=True)
+    vf.gaussian_kl(torch.zeros(2, 1), logvar, reduction="sum").backward()
+    assert logvar.grad.flatten().tolist() == [INF, -0.5]
+
+
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_nan_and_infinity_propagate(backend: str, value: float) -> None:
     def poison(t: Tensor) -> Tensor:

@@ -81,3 +81,9 @@ def test_check_case_finds_a_wrong_value_and_a_wrong_gradient() -> None:
     )
     with pytest.raises(AssertionError, match="gradient of x"):
         check_case(wrong, case.make(), "sum")
+
+
+@pytest.mark.parametrize("count", [1, 100, 10**4, 10**7])
+def test_poison_reaches_what_kernels_allocate(poisoned: None, count: int) -> None:
+    # The stable ABI's allocation, too, ends in malloc: an operator of PyTorch that fills nothing.
+    assert torch.empty(count)[[0, -1]].tolist() == pytest.approx([-1.6947395e38] * 2)

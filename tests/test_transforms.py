@@ -34,8 +34,14 @@ def test_jvp_agrees_with_reverse_mode(case: Case, reduction: str) -> None:
 
 def test_forward_mode_tangent_has_the_dtype_of_the_result(backend: str) -> None:
     mu, logvar, x, t = torch.randn(3, 2), torch.randn(3, 2), torch.randn(3, 4), torch.rand(3, 4)
-    _, tangent = jvp(lambda m: vf.vae_loss(x, t, m, logvar), (mu,), (torch.ones_like(mu),))
-    torch.testing.assert_close(tangent.float(), mu.sum() / 3)
+    ones = torch.ones_like(mu)
+    for reduction, beta, factor in (("sum", 1.0, 1.0), ("batchmean", 0.5, 1 / 6)):
+        _, tangent = jvp(
+            lambda m, r=reduction, b=beta: vf.vae_loss(x, t, m, logvar, beta=b, reduction=r),
+            (mu,),
+            (ones,),
+        )
+        torch.testing.assert_close(tangent, factor * mu.sum())
 
 
 def test_per_sample_gradients(backend: str) -> None:

@@ -151,58 +151,71 @@ struct KlBody {
   const KlArgs& args;
 
   void operator()(int64_t unit, int64_t row, int64_t col, int64_t n) const {
-    alignas(64) T mu_buffer[piece_length], logvar_buffer[piece_length];
-    alignas(64) T prior_mu_buffer[piece_length], prior_logvar_buffer[piece_length];
-    alignas(64) T factor[piece_length], value[piece_length];
-    alignas(64) T grad_mu[piece_length], grad_logvar[piece_length];
-    alignas(64) T grad_prior_mu[piece_length], grad_prior_logvar[piece_length];
+    alignas(64) T mu_buffer[piece_length], logvar_buffer[piece_length], factor[piece_length];
+    alignas(64) T buffers[5][piece_length];
     const T* __restrict mu = load(args.mu, row, col, n, mu_buffer);
     const T* __restrict logvar = load(args.logvar, row, col, n, logvar_buffer);
-    const T scale = static_cast<T>(args.grad_scale);
+    const Operand* results[5] = {&args.values, &args.grad_mu, &args.grad_logvar, &args.grad_prior_mu,
+                                 &args.grad_prior_logvar};
+    T* out[5];  // a result's own memory, or a buffer to convert from or to forget
+    for (int k = 0; k < 5; ++k)
+      out[k] = results[k]->data ? destination(*results[k], row, col, buffers[k]) : buffers[k];
     const bool with_value = args.value_sums || args.values.data;
-    const bool with_grad =
-        args.grad_mu.data || args.grad_logvar.data || args.grad_prior_mu.data || args.grad_prior_logvar.data;
+    bool with_grad = false;
+    for (int k = 1; k < 5; ++k) with_grad = with_grad || results[k]->data;
+
+    const T scale = static_cast<T>(args.grad_scale);
     if (with_grad && args.grad_out.data) {
       const T* grad_out = load(args.grad_out, row, col, n, factor);
       for (int64_t i = 0; i < n; ++i) factor[i] = grad_out[i] * scale;
     } else {
       for (int64_t i = 0; i < n; ++i) factor[i] = scale;
     }
-    if (!args.prior_mu.data && !args.prior_logvar.data) {
-      if (with_value) {
+    if (args.prior_mu.data || args.prior_logvar.data)
+      to_prior(row, col, n, mu, logvar, factor, out[0], out[1], out[2], out[3], out[4]);
+    else
+      to_standard(n, mu, logvar, factor, with_value ? out[0] : nullptr, with_grad ? out[1] : nullptr, out[2]);
+
+    if (args.value_sums) add_sums(args.split, unit, n, out[0], args.value_sums);
+    for (int k = 0; k < 5; ++k)
+      if (results[k]->data) store(*results[k], row, col, n, out[k]);
+  }
+
+  static void to_standard(int64_t n, const T* __restrict mu, const T* __restrict logvar,
+                          const T* __restrict factor, T* __restrict value, T* __restrict grad_mu,
+                          T* __restrict grad_logvar) {
+    if (value) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) value[i] = kl_standard(mu[i], logvar[i]);
-      }
-      if (with_grad) {
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) {
-          grad_mu[i] = factor[i] * mu[i];
-          grad_logvar[i] = factor[i] * kl_standard_dlogvar(logvar[i]);
-        }
-      }
-    } else {
-      for (int64_t i = 0; i < n; ++i) prior_mu_buffer[i] = prior_logvar_buffer[i] = T(0);
-      const T* __restrict prior_mu =
-          args.prior_mu.data ? load(args.prior_mu, row, col, n, prior_mu_buffer) : prior_mu_buffer;
-      const T* __restrict prior_logvar = args.prior_logvar.data
-                                             ? load(args.prior_logvar, row, col, n, prior_logvar_buffer)
-                                             : prior_logvar_buffer;
+      for (int64_t i = 0; i < n; ++i) value[i] = kl_standard(mu[i], logvar[i]);
+    }
+    if (grad_mu) {
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) {
-        const KLGeneral<T> e = kl_general(mu[i], logvar[i], prior_mu[i], prior_logvar[i]);
-        value[i] = e.value;
-        grad_mu[i] = factor[i] * e.dmu;
-        grad_logvar[i] = factor[i] * e.dlogvar;
-        grad_prior_mu[i] = factor[i] * e.dprior_mu;
-        grad_prior_logvar[i] = factor[i] * e.dprior_logvar;
+        grad_mu[i] = factor[i] * mu[i];
+        grad_logvar[i] = factor[i] * kl_standard_dlogvar(logvar[i]);
       }
     }
-    if (args.value_sums) add_sums(args.split, unit, n, value, args.value_sums);
-    if (args.values.data) write(args.values, row, col, n, value);
-    if (args.grad_mu.data) write(args.grad_mu, row, col, n, grad_mu);
-    if (args.grad_logvar.data) write(args.grad_logvar, row, col, n, grad_logvar);
-    if (args.grad_prior_mu.data) write(args.grad_prior_mu, row, col, n, grad_prior_mu);
-    if (args.grad_prior_logvar.data) write(args.grad_prior_logvar, row, col, n, grad_prior_logvar);
+  }
+
+  void to_prior(int64_t row, int64_t col, int64_t n, const T* __restrict mu, const T* __restrict logvar,
+                const T* __restrict factor, T* __restrict value, T* __restrict grad_mu,
+                T* __restrict grad_logvar, T* __restrict grad_prior_mu,
+                T* __restrict grad_prior_logvar) const {
+    alignas(64) T mu_buffer[piece_length], logvar_buffer[piece_length];
+    for (int64_t i = 0; i < n; ++i) mu_buffer[i] = logvar_buffer[i] = T(0);
+    const T* __restrict prior_mu =
+        args.prior_mu.data ? load(args.prior_mu, row, col, n, mu_buffer) : mu_buffer;
+    const T* __restrict prior_logvar =
+        args.prior_logvar.data ? load(args.prior_logvar, row, col, n, logvar_buffer) : logvar_buffer;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      const KLGeneral<T> e = kl_general(mu[i], logvar[i], prior_mu[i], prior_logvar[i]);
+      value[i] = e.value;
+      grad_mu[i] = factor[i] * e.dmu;
+      grad_logvar[i] = factor[i] * e.dlogvar;
+      grad_prior_mu[i] = factor[i] * e.dprior_mu;
+      grad_prior_logvar[i] = factor[i] * e.dprior_logvar;
+    }
   }
 };
 

@@ -95,8 +95,15 @@ VAE_FAST_HD float log1p_unit_plus(float x, float addend) {
   return multiply_add(x, multiply_add(x4, high, low), addend);
 }
 
-// exp(x) - 1 - x. Near 0 a series, because the difference cancels: at x = 1e-3 the result is 5e-7.
-VAE_FAST_HD float expm1_minus(float x) {
+template <class T>
+struct Expm1 {
+  T value;  // exp(x) - 1
+  T minus;  // exp(x) - 1 - x
+};
+
+// Near 0 a series, because both differences cancel: at x = 1e-3 the second one is 5e-7. Elsewhere each
+// has its own difference: adding x back to the second one would lose the digits that |x| took from it.
+VAE_FAST_HD Expm1<float> expm1_and_minus(float x) {
   float s = 0x1.731f64p-19f;
   s = multiply_add(s, x, 0x1.a55064p-16f);
   s = multiply_add(s, x, 0x1.a01ea8p-13f);
@@ -106,17 +113,19 @@ VAE_FAST_HD float expm1_minus(float x) {
   s = multiply_add(s, x, 0x1.555556p-3f);
   s = multiply_add(s, x, 0.5f);
   const float series = x * x * s;
-  const float direct = exponential(x) - 1.0f - x;
-  return x > -0.75f && x < 0.75f ? series : direct;
+  const float direct = exponential(x) - 1.0f;
+  const bool near = x > -0.75f && x < 0.75f;
+  return {near ? series + x : direct, near ? series : direct - x};
 }
 
 VAE_FAST_HD double exponential(double x) { return exp(x); }
 VAE_FAST_HD double exponential_of_minus_magnitude(double x) { return exp(-fabs(x)); }
 VAE_FAST_HD double log1p_unit_plus(double x, double addend) { return log1p(x) + addend; }
-VAE_FAST_HD double expm1_minus(double x) {
+VAE_FAST_HD Expm1<double> expm1_and_minus(double x) {
   // Below 2^-10 five terms are exact in double; above, expm1 keeps 40 bits of the difference.
   const double series = x * x * (1.0 / 2 + x * (1.0 / 6 + x * (1.0 / 24 + x * (1.0 / 120 + x / 720))));
-  return x > -0x1p-10 && x < 0x1p-10 ? series : expm1(x) - x;
+  const double value = expm1(x);
+  return {value, x > -0x1p-10 && x < 0x1p-10 ? series : value - x};
 }
 
 }  // namespace VAE_FAST_ISA

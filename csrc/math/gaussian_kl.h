@@ -9,13 +9,13 @@ namespace VAE_FAST_ISA {
 // KL(N(mu, e^logvar) || N(0, 1)) = (mu^2 + e^logvar - 1 - logvar) / 2. Never negative.
 template <class T>
 VAE_FAST_HD T kl_standard(T mu, T logvar) {
-  return T(0.5) * (mu * mu + expm1_minus(logvar));
+  return T(0.5) * (mu * mu + expm1_and_minus(logvar).minus);
 }
 
 // d/dmu is mu itself; d/dlogvar = (e^logvar - 1) / 2.
 template <class T>
 VAE_FAST_HD T kl_standard_dlogvar(T logvar) {
-  return T(0.5) * (expm1_minus(logvar) + logvar);
+  return T(0.5) * expm1_and_minus(logvar).value;
 }
 
 template <class T>
@@ -31,13 +31,13 @@ VAE_FAST_HD KLGeneral<T> kl_general(T mu, T logvar, T prior_mu, T prior_logvar) 
   const T precision = exponential(-prior_logvar);
   const T difference = mu - prior_mu;
   const T mahalanobis = difference * difference * precision;
-  const T spread = expm1_minus(d);
+  const Expm1<T> e = expm1_and_minus(d);
   KLGeneral<T> out;
-  out.value = T(0.5) * (mahalanobis + spread);
+  out.value = T(0.5) * (mahalanobis + e.minus);
   out.dmu = difference * precision;
-  out.dlogvar = T(0.5) * (spread + d);
+  out.dlogvar = T(0.5) * e.value;
   out.dprior_mu = -out.dmu;
-  out.dprior_logvar = T(-0.5) * (mahalanobis + spread + d);
+  out.dprior_logvar = T(-0.5) * (mahalanobis + e.value);
   return out;
 }
 

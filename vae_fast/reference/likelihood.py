@@ -57,7 +57,11 @@ def elbo(
     if kl is None:
         assert mu is not None and logvar is not None
         kl = reduce_elements(kl_elements(mu, logvar), SAMPLE)
-    kl_term = reduce_rows(kl.to(nothing.dtype), reduction)
+    rows = kl.to(nothing.dtype)
+    kl_term = reduce_rows(rows, reduction)
     recon = recon.to(nothing.dtype)
-    scaled = beta * kl_term if beta_tensor is None else beta * beta_tensor * kl_term
+    # Of rows, not of their sum: in forward mode PyTorch makes a number times a 0-d tangent float64.
+    scaled = reduce_rows(beta * rows, reduction)
+    if beta_tensor is not None:  # which must not promote the loss
+        scaled = beta_tensor.to(scaled.dtype) * scaled
     return recon + scaled, recon.detach(), kl_term.detach()
