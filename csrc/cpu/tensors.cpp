@@ -1,12 +1,5 @@
 #include "tensors.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
-#include <stdlib.h>
-#include <string.h>
-
 #include <algorithm>
 #include <numeric>
 
@@ -27,36 +20,12 @@ DType dtype_of(const Tensor& t) {
   }
 }
 
-namespace {
-
-// Large outputs are fresh mappings, and their first touch would cost one page fault for every 4 KiB:
-// three quarters of the whole time. With huge pages it is one for every 2 MiB.
-void advise_huge_pages(const Tensor& t) {
-#if defined(__linux__)
-  constexpr uintptr_t threshold = uintptr_t(32) << 20;  // above, malloc always maps anew
-  constexpr uintptr_t page = 4096;
-  const uintptr_t bytes = static_cast<uintptr_t>(t.numel()) * t.element_size();
-  if (bytes < threshold) return;
-  static const char* const setting = getenv("VAE_FAST_HUGE_PAGES");
-  if (setting && !strcmp(setting, "0")) return;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(t.data_ptr()) + page - 1) & ~(page - 1);
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(t.data_ptr()) + bytes) & ~(page - 1);
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: failure is no error
-#else
-  (void)t;
-#endif
-}
-
-}  // namespace
-
 Tensor empty_strided(const Sizes& sizes, const Sizes& strides, ScalarType dtype) {
   AtenTensorHandle handle;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
                                                          strides.data(), static_cast<int32_t>(dtype),
                                                          aoti_torch_device_type_cpu(), 0, &handle));
-  Tensor fresh(handle);
-  advise_huge_pages(fresh);
-  return fresh;
+  return Tensor(handle);
 }
 
 Tensor empty(const Sizes& sizes, ScalarType dtype) {
