@@ -21,7 +21,11 @@ def lines() -> list[str]:
         if extension.cpu_loaded()
         else f"not available: {extension.cpu_missing}"
     )
-    serves_cpu = "cpu" if extension.cpu_loaded() and chosen != "reference" else "reference"
+    cuda = (
+        "compiled kernels"
+        if extension.cuda_loaded()
+        else f"not available: {extension.cuda_missing}"
+    )
     report = [
         f"vae_fast   {__version__}",
         f"python     {platform.python_version()}",
@@ -31,17 +35,24 @@ def lines() -> list[str]:
         "",
         "backends",
         f"  cpu        {cpu}",
-        "  cuda       not available: this version has no CUDA kernels",
+        f"  cuda       {cuda}",
         "  triton     not available: this version has no Triton kernels",
         "  reference  plain PyTorch, on every device",
         "",
         f"active (backend {chosen!r})",
-        f"  cpu tensors    {serves_cpu}",
+        f"  cpu tensors    {_serves('cpu', extension.cpu_loaded())}",
     ]
     if torch.cuda.is_available():
-        cuda = "an error" if chosen == "cpu" else "reference"
-        report.append(f"  cuda tensors   {cuda}")
+        report.append(f"  cuda tensors   {_serves('cuda', extension.cuda_loaded())}")
     return report
+
+
+def _serves(device: str, loaded: bool) -> str:
+    """What computes on the tensors of a device."""
+    chosen = get_backend()
+    if chosen == "reference" or (chosen == "auto" and not loaded):
+        return "reference"
+    return device if chosen in ("auto", device) else "an error"
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import extension
 
-BACKENDS = ("auto", "cpu", "reference")
+BACKENDS = ("auto", "cpu", "cuda", "reference")
 VARIABLE = "VAE_FAST_BACKEND"
 
 _backend = "auto"
@@ -23,6 +23,8 @@ def _check(name: str) -> str:
         raise ValueError(f"backend: got {name!r}, expected one of {', '.join(BACKENDS)}")
     if name == "cpu" and not extension.cpu_loaded():
         raise RuntimeError(f"backend 'cpu' is not available: {extension.cpu_missing}")
+    if name == "cuda" and not extension.cuda_loaded():
+        raise RuntimeError(f"backend 'cuda' is not available: {extension.cuda_missing}")
     return name
 
 
@@ -31,7 +33,8 @@ def set_backend(name: str) -> None:
 
     Args:
         name: "auto" (compiled kernels where there are some for the tensors' device, else the
-            reference), "cpu" (compiled CPU kernels or an error), or "reference" (plain PyTorch).
+            reference), "cpu" or "cuda" (compiled kernels of that device or an error), or
+            "reference" (plain PyTorch).
 
     Raises:
         ValueError: unknown name.
@@ -61,22 +64,28 @@ def has_kernels(tensor: Tensor) -> bool:
     """Whether compiled kernels serve this tensor under the current choice."""
     if _backend == "reference":
         return False
-    if tensor.is_cpu and not extension.cpu_missing:
-        return True
-    if _backend == "cpu":
-        raise RuntimeError(f"backend 'cpu' was chosen, and the tensors are on {tensor.device}")
     if tensor.is_cpu:
-        _warn_once()
+        missing = extension.cpu_missing
+    elif tensor.is_cuda:
+        missing = extension.cuda_missing
+    else:
+        missing = f"there are no kernels for {tensor.device.type} tensors"
+    if not missing and _backend in ("auto", tensor.device.type):
+        return True
+    if _backend != "auto":
+        raise RuntimeError(
+            f"backend {_backend!r} was chosen, and the tensors are on {tensor.device}"
+        )
+    if not tensor.is_meta:
+        _warn_once(missing)
     return False
 
 
-def _warn_once() -> None:
+def _warn_once(missing: str) -> None:
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn(
-            f"vae_fast uses its slow PyTorch reference: {extension.cpu_missing}", stacklevel=6
-        )
+        warnings.warn(f"vae_fast uses its slow PyTorch reference: {missing}", stacklevel=6)
 
 
 if os.environ.get(VARIABLE):

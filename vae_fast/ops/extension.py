@@ -1,8 +1,7 @@
-"""Loading of the compiled CPU kernels.
+"""Loading of the compiled kernels: one shared object for the CPU, one for CUDA.
 
-The shared object uses PyTorch's stable ABI only, so one build serves every supported PyTorch. It
-only implements operators; their schemas are defined here, where operator tags exist in every
-version.
+They use PyTorch's stable ABI only, so one build serves every supported PyTorch. They only implement
+operators; their schemas are defined here, where operator tags exist in every version.
 """
 
 from __future__ import annotations
@@ -23,33 +22,50 @@ def define(schema: str) -> None:
     library.define(schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout))
 
 
-def _load() -> tuple[str, str]:
-    """Loads the extension; returns (instruction set, "") or ("", why there is none)."""
-    spec = importlib.util.find_spec("vae_fast._C")
+def _load(module: str, what: str) -> tuple[str, str]:
+    """Loads a shared object; returns (its path, "") or ("", why there is none)."""
+    spec = importlib.util.find_spec(f"vae_fast.{module}")
     if spec is None or spec.origin is None:
-        return (
-            "",
-            "the compiled extension vae_fast._C is not installed (no compiler at install time?)",
-        )
+        return "", f"the compiled extension vae_fast.{module} is not installed ({what})"
     try:
         torch.ops.load_library(spec.origin)
     except (OSError, RuntimeError) as error:
         return "", f"the compiled extension does not load: {str(error).splitlines()[0]}"
-    handle = ctypes.CDLL(spec.origin)
+    return spec.origin, ""
+
+
+def _isa_of(path: str) -> str:
+    """The instruction set that the CPU kernels chose."""
+    handle = ctypes.CDLL(path)
     for function in (handle.vae_fast_isa, handle.vae_fast_isa_error):
         function.restype = ctypes.c_char_p
-    error_text = handle.vae_fast_isa_error().decode()
-    if error_text:
-        raise ValueError(error_text)
-    return handle.vae_fast_isa().decode(), ""
+    error = handle.vae_fast_isa_error().decode()
+    if error:
+        raise ValueError(error)
+    name: str = handle.vae_fast_isa().decode()
+    return name
 
 
-cpu_isa, cpu_missing = _load()
+def _load_cuda() -> str:
+    """Loads the CUDA kernels where PyTorch has CUDA, without touching a device; why not, else ""."""
+    if torch.version.cuda is None:
+        return "this PyTorch was built without CUDA"
+    return _load("_CUDA", "no nvcc at install time?")[1]
+
+
+_cpu_path, cpu_missing = _load("_C", "no compiler at install time?")
+cpu_isa = _isa_of(_cpu_path) if _cpu_path else ""
+cuda_missing = _load_cuda()
 
 
 def cpu_loaded() -> bool:
     """Whether the compiled CPU kernels are there."""
     return not cpu_missing
+
+
+def cuda_loaded() -> bool:
+    """Whether the compiled CUDA kernels are there."""
+    return not cuda_missing
 
 
 def requested_isa() -> str:
