@@ -47,7 +47,7 @@ def _isa_of(path: str) -> str:
 
 
 def _load_cuda() -> str:
-    """Loads the CUDA kernels where PyTorch has CUDA, without touching a device; why not, else ""."""
+    """Loads the CUDA kernels where PyTorch has CUDA; no device is touched. Returns why not."""
     if torch.version.cuda is None:
         return "this PyTorch was built without CUDA"
     return _load("_CUDA", "no nvcc at install time?")[1]
