@@ -40,7 +40,7 @@ COMPILE_ARGS = [
 
 
 def sources() -> list[str]:
-    files = [ROOT / "csrc" / "ops.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))]
+    files = [ROOT / "csrc" / "ops.cpp", ROOT / "csrc" / "tensors.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))]
     return [str(f.relative_to(ROOT)) for f in files]
 
 

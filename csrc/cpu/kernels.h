@@ -2,20 +2,10 @@
 // argument structs and, per instruction set, one table of functions. No torch header here.
 #pragma once
 
-#include <stdint.h>
+#include "../operand.h"
 
 namespace vae_fast {
 namespace cpu {
-
-enum class DType : int8_t { float32, float64, bfloat16, float16, uint8, boolean };
-
-// A matrix [rows, cols] with a unit or zero column stride; absent where data is null.
-struct Operand {
-  void* data = nullptr;
-  DType dtype = DType::float32;
-  int64_t row_stride = 0;
-  int64_t col_stride = 0;
-};
 
 // Work is cut into units, runs of at most `chunk` elements of one row, numbered row by row. The cut
 // depends on the shape alone and every unit has its own partial sum, so that neither the number of
@@ -30,8 +20,6 @@ struct Split {
   }
   int64_t units() const { return rows * per_row; }
 };
-
-enum class Likelihood : int64_t { bernoulli = 0, gaussian = 1 };
 
 // Negative log-likelihood of [rows, cols] parameters; target and weight have `batch` rows and are read
 // again for every Monte Carlo sample (row r belongs to target row r % batch).

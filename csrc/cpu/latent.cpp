@@ -10,13 +10,6 @@ namespace {
 
 int64_t batch_of(const Tensor& t) { return t.size(0); }
 
-int64_t event_of(const Tensor& t) {
-  const auto sizes = t.sizes();
-  int64_t cols = 1;
-  for (size_t d = 1; d < sizes.size(); ++d) cols *= sizes[d];
-  return cols;
-}
-
 uint64_t seed_of(const OptionalTensor& seed) {
   return seed ? static_cast<uint64_t>(*static_cast<const int64_t*>(seed->data_ptr())) : 0;
 }

@@ -3,18 +3,10 @@
 
 #include <tuple>
 
-#include "tensors.h"
+#include "host.h"
 
 namespace vae_fast {
 namespace cpu {
-
-enum class Reduction : int64_t { none = 0, sample = 1, batchmean = 2, sum = 3, mean = 4 };
-
-// Bits of `wants` in the likelihood operators, in the order of the returned gradients.
-enum Wants : int64_t { want_param = 1, want_param_logvar = 2, want_kl = 4, want_mu = 8, want_logvar = 16 };
-
-// Bits of `wants` in gaussian_kl_backward.
-enum KlWants : int64_t { want_kl_mu = 1, want_kl_logvar = 2, want_prior_mu = 4, want_prior_logvar = 8 };
 
 std::tuple<Tensor, Tensor> reparameterize_kl(Tensor mu, Tensor logvar, OptionalTensor seed,
                                              OptionalTensor eps, std::optional<int64_t> num_samples,

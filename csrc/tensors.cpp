@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "piece.h"
-
 namespace vae_fast {
-namespace cpu {
 
 DType dtype_of(const Tensor& t) {
   switch (t.scalar_type()) {
@@ -20,27 +17,44 @@ DType dtype_of(const Tensor& t) {
   }
 }
 
-Tensor empty_strided(const Sizes& sizes, const Sizes& strides, ScalarType dtype) {
+Device cpu_device() {
+  static const Device cpu{aoti_torch_device_type_cpu(), 0};
+  return cpu;
+}
+
+Device device_of(const Tensor& t) {
+  Device device;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(t.get(), &device.type));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(t.get(), &device.index));
+  return device;
+}
+
+Tensor empty_strided(const Sizes& sizes, const Sizes& strides, ScalarType dtype, Device device) {
   AtenTensorHandle handle;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
                                                          strides.data(), static_cast<int32_t>(dtype),
-                                                         aoti_torch_device_type_cpu(), 0, &handle));
+                                                         device.type, device.index, &handle));
   return Tensor(handle);
 }
 
-Tensor empty(const Sizes& sizes, ScalarType dtype) {
+Tensor empty(const Sizes& sizes, ScalarType dtype, Device device) {
   Sizes strides(sizes.size());
   int64_t stride = 1;
   for (size_t d = sizes.size(); d-- > 0;) {
     strides[d] = stride;
     stride *= std::max<int64_t>(sizes[d], 1);
   }
-  return empty_strided(sizes, strides, dtype);
+  return empty_strided(sizes, strides, dtype, device);
 }
 
 Sizes sizes_of(const Tensor& t) {
   const auto sizes = t.sizes();
   return Sizes(sizes.begin(), sizes.end());
+}
+
+int64_t event_of(const Tensor& t, int64_t lead) {
+  const auto sizes = t.sizes();
+  return std::accumulate(sizes.begin() + lead, sizes.end(), int64_t(1), std::multiplies<int64_t>());
 }
 
 namespace {
@@ -109,7 +123,7 @@ bool row_stride_of(const Tensor& t, int64_t lead, int64_t* stride) {
 
 }  // namespace
 
-RowLayout::RowLayout(const Tensor& leader, int64_t lead) {
+RowLayout::RowLayout(const Tensor& leader, int64_t lead) : device_(device_of(leader)) {
   if (!in_logical_order(leader, lead) && fills_run(leader, lead)) permuted_ = event_strides(leader, lead);
 }
 
@@ -143,7 +157,7 @@ Operand RowLayout::rows(const Tensor& t, int64_t lead) {
 }
 
 Tensor RowLayout::allocate(const Sizes& sizes, int64_t lead, ScalarType dtype) const {
-  if (permuted_.empty()) return empty(sizes, dtype);
+  if (permuted_.empty()) return empty(sizes, dtype, device_);
   Sizes strides(sizes.size());
   int64_t stride = std::accumulate(sizes.begin() + lead, sizes.end(), int64_t(1), std::multiplies<int64_t>());
   for (size_t d = static_cast<size_t>(lead); d-- > 0;) {
@@ -151,36 +165,9 @@ Tensor RowLayout::allocate(const Sizes& sizes, int64_t lead, ScalarType dtype) c
     stride *= std::max<int64_t>(sizes[d], 1);
   }
   std::copy(permuted_.begin(), permuted_.end(), strides.begin() + lead);
-  return empty_strided(sizes, strides, dtype);
+  return empty_strided(sizes, strides, dtype, device_);
 }
 
 Operand dense(const Tensor& t, int64_t cols) { return {t.data_ptr(), dtype_of(t), cols, 1}; }
 
-Elements::Elements(const Tensor& t)
-    : data_(t.data_ptr()), dtype_(dtype_of(t)), stride_(t.dim() ? t.stride(0) : 1) {}
-
-double Elements::get(int64_t index) const {
-  const int64_t offset = index * stride_;
-  switch (dtype_) {
-    case DType::float32: return static_cast<const float*>(data_)[offset];
-    case DType::float64: return static_cast<const double*>(data_)[offset];
-    case DType::bfloat16: return portable::bfloat16_to_float(static_cast<const uint16_t*>(data_)[offset]);
-    case DType::float16: return portable::float16_to_float(static_cast<const uint16_t*>(data_)[offset]);
-    default: STD_TORCH_CHECK(false, "vae_fast: expected a floating-point tensor");
-  }
-}
-
-void Elements::set(int64_t index, double value) const {
-  const int64_t offset = index * stride_;
-  const float single = static_cast<float>(value);
-  switch (dtype_) {
-    case DType::float32: static_cast<float*>(data_)[offset] = single; break;
-    case DType::float64: static_cast<double*>(data_)[offset] = value; break;
-    case DType::bfloat16: static_cast<uint16_t*>(data_)[offset] = portable::float_to_bfloat16(single); break;
-    case DType::float16: static_cast<uint16_t*>(data_)[offset] = portable::float_to_float16(single); break;
-    default: STD_TORCH_CHECK(false, "vae_fast: expected a floating-point tensor");
-  }
-}
-
-}  // namespace cpu
 }  // namespace vae_fast
