@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.cases import BY_NAME, CALL_IDS, CALLS, CASES, Case
+from support.places import Place
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -49,6 +50,7 @@ def test_second_backward_with_gradient_two_is_exactly_twice_the_first(
         assert torch.equal(c, a)
 
 
+@pytest.mark.cpu_only  # a GPU's kernel looks at the incoming gradient itself: tests/gpu
 @pytest.mark.parametrize("case", HANDED_OVER, ids=[c.name for c in HANDED_OVER])
 def test_gradient_is_handed_over_once(case: Case, recomputed: list[int]) -> None:
     inputs = case.make()
@@ -64,7 +66,9 @@ def test_gradient_is_handed_over_once(case: Case, recomputed: list[int]) -> None
     assert len(recomputed) == 3
 
 
-def test_handed_over_gradient_equals_the_recomputed_one(recomputed: list[int]) -> None:
+def test_handed_over_gradient_equals_the_recomputed_one(
+    place: Place, recomputed: list[int]
+) -> None:
     for case in HANDED_OVER:
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             inputs = case.make(event=(1000,), dtype=dtype)
@@ -74,7 +78,8 @@ def test_handed_over_gradient_equals_the_recomputed_one(recomputed: list[int]) -
             again = torch.autograd.grad(loss, leaves)
             for a, b in zip(handed, again, strict=True):
                 assert torch.equal(a, b)
-    assert len(recomputed) == 3 * len(HANDED_OVER)
+    if place.device == "cpu":
+        assert len(recomputed) == 3 * len(HANDED_OVER)
 
 
 def test_no_gradient_is_written_without_need(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +118,9 @@ def test_parts_are_detached(backend: str) -> None:
 
 
 @pytest.mark.parametrize("reduction", ["sample", "batchmean", "sum"])
-@pytest.mark.parametrize("beta", [0.0, 2.5, torch.tensor(0.25)], ids=str)
-def test_parts_are_reduced_like_the_loss(
-    backend: str, reduction: str, beta: float | Tensor
-) -> None:
+@pytest.mark.parametrize("beta", [0.0, 2.5, "tensor"])
+def test_parts_are_reduced_like_the_loss(backend: str, reduction: str, beta: float | str) -> None:
+    beta = torch.tensor(0.25) if isinstance(beta, str) else beta
     x, t = torch.randn(6, 4), torch.rand(6, 4)
     mu, logvar = torch.randn(6, 2), torch.randn(6, 2)
     out = vf.elbo_loss(x, t, mu=mu, logvar=logvar, beta=beta, reduction=reduction)
@@ -218,10 +222,10 @@ def test_changing_an_input_before_a_recomputing_backward_is_an_error() -> None:
         loss.sum().backward()
 
 
-def test_autocast_reads_half_precision_without_copies() -> None:
+def test_autocast_reads_half_precision_without_copies(place: Place) -> None:
     layer = torch.nn.Linear(8, 12)
     data, target = torch.randn(4, 8), torch.rand(4, 12)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(place.device, torch.bfloat16):
         logits = layer(data)
         assert logits.dtype == torch.bfloat16
         loss = vf.bernoulli_nll(logits, target)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.cases import CASES, Case
+from support.places import Place
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.library import opcheck
@@ -105,12 +106,12 @@ def test_changing_beta_compiles_at_most_twice() -> None:
     assert counter.frame_count <= 2
 
 
-def test_compile_under_autocast() -> None:
+def test_compile_under_autocast(place: Place) -> None:
     layer = torch.nn.Linear(3, 4)
     x, t = torch.randn(5, 3), torch.rand(5, 4)
 
     def loss(x: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(place.device, torch.bfloat16):
             return vf.bernoulli_nll(layer(x), t)
 
     torch.testing.assert_close(

@@ -82,6 +82,7 @@ def _run_with(isa: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-c", WORK], env=environment, capture_output=True)
 
 
+@pytest.mark.cpu_only
 @pytest.mark.skipif(not extension.cpu_loaded(), reason="no compiled kernels")
 def test_instruction_sets_agree() -> None:
     results = {}
@@ -99,6 +100,7 @@ def test_instruction_sets_agree() -> None:
             torch.testing.assert_close(got, want, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.cpu_only
 @pytest.mark.skipif(not extension.cpu_loaded(), reason="no compiled kernels")
 def test_wrong_instruction_set_is_a_clear_error() -> None:
     done = _run_with("mmx")
@@ -107,6 +109,7 @@ def test_wrong_instruction_set_is_a_clear_error() -> None:
     assert last == "ValueError: VAE_FAST_ISA=mmx: expected one of baseline, avx2, avx512"
 
 
+@pytest.mark.cpu_only
 def test_import_is_silent_and_starts_no_cuda(tmp_path: Path) -> None:
     code = "import vae_fast, torch; assert not torch.cuda.is_initialized()"
     done = subprocess.run(

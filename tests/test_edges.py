@@ -24,7 +24,7 @@ def test_bernoulli_edges(backend: str, target: float) -> None:
     loss = vf.bernoulli_nll(x, t, reduction="none")
     exact = x.detach().double().requires_grad_()
     want = F.binary_cross_entropy_with_logits(exact, t.double(), reduction="none")
-    if backend == "cpu":
+    if backend != "reference":
         # PyTorch adds infinities of both signs where the loss is simply infinite.
         wrong = (exact.isinf() & ((exact > 0).double() != t)).detach()
         want = torch.where(wrong, INF, want)
@@ -36,7 +36,7 @@ def test_bernoulli_edges(backend: str, target: float) -> None:
     (true,) = torch.autograd.grad(want.sum(), exact)
     finite = exact.detach().isfinite()
     assert_matches(x.grad[finite], true[finite], 2e-7 + tiny, torch.float32)
-    if backend == "cpu":  # the limits, where autograd multiplies 0 by infinity
+    if backend != "reference":  # the limits, where autograd multiplies 0 by infinity
         infinite = exact.detach().isinf()
         assert torch.equal(x.grad[infinite], (x[infinite] > 0).float() - t[infinite])
         assert x.grad[exact.isnan()].isnan().all()
@@ -64,7 +64,8 @@ def test_every_byte_is_read_exactly(backend: str) -> None:
     target = torch.arange(256, dtype=torch.uint8)[:, None]
     mean = torch.zeros(256, 1, requires_grad=True)
     vf.gaussian_nll(mean, target, reduction="sum").backward()
-    assert torch.equal(-mean.grad, target.float() / 255)
+    # On the CPU: dividing by a number, PyTorch multiplies by its reciprocal on a GPU.
+    assert torch.equal(-mean.grad.cpu(), target.cpu().float() / 255)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

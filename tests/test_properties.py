@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.cases import CALLS, Case, Inputs
 from support.check import check_case
+from support.places import Place
 from torch import Tensor
 
 import vae_fast as vf
@@ -62,11 +63,11 @@ def test_calls_match_the_truth(call: tuple[Case, Inputs, str]) -> None:
     st.data(),
 )
 def test_sampling_matches_the_reference(
-    shape: list[int], seed: int, samples: int | None, data: st.DataObject
+    place: Place, shape: list[int], seed: int, samples: int | None, data: st.DataObject
 ) -> None:
     mu, logvar = (data.draw(relaid(torch.randn(shape))).requires_grad_() for _ in range(2))
     results = []
-    for name in ("cpu", "reference"):
+    for name in (place.kernels, "reference"):
         with vf.backend(name):
             z, kl = vf.reparameterize_kl(mu, logvar, seed=seed, num_samples=samples)
             grads = torch.autograd.grad((z * z).sum() + kl.sum(), (mu, logvar))

@@ -14,4 +14,7 @@ def accumulate_dtype(*tensors: Tensor | None) -> torch.dtype:
 
 def as_target(target: Tensor, dtype: torch.dtype) -> Tensor:
     """uint8 is read as x / 255, bool as 0 and 1, floating point as it is."""
-    return target.to(dtype) / 255 if target.dtype == torch.uint8 else target.to(dtype)
+    if target.dtype != torch.uint8:
+        return target.to(dtype)
+    # By a tensor: dividing by a number, PyTorch multiplies by its rounded reciprocal on a GPU.
+    return target.to(dtype) / target.new_full((), 255, dtype=dtype)
