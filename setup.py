@@ -39,9 +39,12 @@ COMPILE_ARGS = [
 ]
 
 
-def sources() -> list[str]:
-    files = [ROOT / "csrc" / "ops.cpp", ROOT / "csrc" / "tensors.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))]
-    return [str(f.relative_to(ROOT)) for f in files]
+SHARED = ["csrc/tensors.cpp", "csrc/loss.cpp"]  # compiled into the extension of every device
+
+
+def sources(folder: str, *suffixes: str) -> list[str]:
+    files = [f for suffix in suffixes for f in (ROOT / "csrc" / folder).glob(f"*{suffix}")]
+    return SHARED + sorted(str(f.relative_to(ROOT)) for f in files)
 
 
 def torch_extension() -> Extension:
@@ -51,7 +54,7 @@ def torch_extension() -> Extension:
     assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11), "torch >= 2.11 is needed"
     extension = Extension(
         "vae_fast._C",
-        sources(),
+        ["csrc/ops.cpp", *sources("cpu", ".cpp")],
         depends=[str(f.relative_to(ROOT)) for f in (ROOT / "csrc").rglob("*.h")],
         define_macros=[
             ("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION),

@@ -170,4 +170,8 @@ Tensor RowLayout::allocate(const Sizes& sizes, int64_t lead, ScalarType dtype) c
 
 Operand dense(const Tensor& t, int64_t cols) { return {t.data_ptr(), dtype_of(t), cols, 1}; }
 
+Operand one_element(const Tensor& t) { return {t.data_ptr(), dtype_of(t), 0, 0}; }
+
+Operand per_row(const Tensor& t) { return {t.data_ptr(), dtype_of(t), t.stride(0), 0}; }
+
 }  // namespace vae_fast

@@ -65,4 +65,8 @@ class RowLayout {
 // Views a tensor that the kernel reads or writes densely.
 Operand dense(const Tensor& t, int64_t cols);
 
+// Views a tensor of one element, and one with a value for each row.
+Operand one_element(const Tensor& t);
+Operand per_row(const Tensor& t);
+
 }  // namespace vae_fast

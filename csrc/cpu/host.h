@@ -31,6 +31,7 @@ inline void parallel(int64_t units, int64_t elements_per_unit, const Function& f
 class Elements {
  public:
   explicit Elements(const Tensor& t);
+  explicit Elements(const Operand& rows);  // one element a row
   double get(int64_t index) const;
   void set(int64_t index, double value) const;
 

@@ -80,7 +80,7 @@ std::tuple<Tensor, Tensor> reparameterize_kl_backward(OptionalTensor grad_z, Opt
     args.samples = lead == 2 ? grad_z->size(0) : 1;
     args.grad_z = layout.rows(*grad_z, lead);
   }
-  if (grad_kl) args.grad_kl = {grad_kl->data_ptr(), dtype_of(*grad_kl), grad_kl->stride(0), 0};
+  if (grad_kl) args.grad_kl = per_row(*grad_kl);
   args.grad_mu = dense(grad_mu, cols);
   args.grad_logvar = dense(grad_logvar, cols);
   const Kernels& table = kernels();
@@ -154,7 +154,7 @@ std::vector<Tensor> gaussian_kl_backward(Tensor grad, Tensor mu, Tensor logvar, 
   if (reduce == Reduction::none) {
     args.grad_out = layout.rows(grad, 1);
   } else if (reduce == Reduction::sample) {
-    args.grad_out = {grad.data_ptr(), dtype_of(grad), grad.stride(0), 0};
+    args.grad_out = per_row(grad);
   } else {
     const double count = reduce == Reduction::sum ? 1.0
                          : reduce == Reduction::batchmean

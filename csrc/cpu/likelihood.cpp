@@ -1,5 +1,6 @@
 // Operators of the loss on CPU: negative log-likelihood, the ELBO around it, and their gradients. One
 // pass over parameters and target gives the loss, its logged parts and, on demand, the gradients.
+#include "../loss.h"
 #include "operators.h"
 
 namespace vae_fast {
@@ -7,71 +8,31 @@ namespace cpu {
 
 namespace {
 
-// The inputs of one call, viewed for the kernels.
-struct Call {
-  Call(const Tensor& param, const OptionalTensor& param_logvar, const Tensor& target,
-       const OptionalTensor& weight, const OptionalTensor& kl, const OptionalTensor& mu,
-       const OptionalTensor& logvar, const OptionalTensor& beta_tensor, double beta_scalar,
-       int64_t likelihood, double constant, int64_t reduction, const Tensor* grad_none)
-      : lead(param.dim() > target.dim() ? 2 : 1),
-        layout(param, lead),
-        latent_layout(mu ? *mu : target, 1),
-        reduce(static_cast<Reduction>(reduction)),
+// The inputs of one call, and what the kernels are told about them.
+struct Call : LossInputs {
+  Call(const Tensor& param_tensor, const OptionalTensor& param_logvar_tensor, const Tensor& target_tensor,
+       const OptionalTensor& weight_tensor, const OptionalTensor& kl_tensor, const OptionalTensor& mu_tensor,
+       const OptionalTensor& logvar_tensor, const OptionalTensor& beta_tensor, double beta_scalar,
+       int64_t likelihood_code, double constant, int64_t reduction, const Tensor* elements_tensor)
+      : LossInputs(param_tensor, param_logvar_tensor, target_tensor, weight_tensor, kl_tensor, mu_tensor,
+                   logvar_tensor, likelihood_code, reduction, elements_tensor),
         beta(beta_tensor ? beta_scalar * scalar_of(*beta_tensor) : beta_scalar) {
-    batch = target.size(0);
-    samples = lead == 2 ? param.size(0) : 1;
-    cols = 1;
-    for (size_t d = 1; d < target.sizes().size(); ++d) cols *= target.sizes()[d];
-
-    const bool shared = param_logvar && param_logvar->dim() == 0;
-    if (param_logvar && !shared) layout.require(*param_logvar, lead);
-    layout.require(target, 1);
-    if (weight) layout.require(*weight, 1);
-    if (grad_none) layout.require(*grad_none, lead);
-
     nll.split = Split::of(samples * batch, cols);
     nll.batch = batch;
-    nll.likelihood = static_cast<Likelihood>(likelihood);
+    nll.likelihood = likelihood;
     nll.constant = constant;
-    nll.is_double = is_double(param);
-    nll.shared_logvar = shared;
-    nll.param = layout.rows(param, lead);
-    nll.target = layout.rows(target, 1);
-    if (weight) nll.weight = layout.rows(*weight, 1);
-    if (shared)
-      nll.logvar = {param_logvar->data_ptr(), dtype_of(*param_logvar), 0, 0};
-    else if (param_logvar)
-      nll.logvar = layout.rows(*param_logvar, lead);
-    if (grad_none) nll.grad_out = layout.rows(*grad_none, lead);
-
-    latent.split = Split::of(mu ? batch : 0, 0);
-    if (mu) {
-      int64_t latents = 1;
-      for (size_t d = 1; d < mu->sizes().size(); ++d) latents *= mu->sizes()[d];
-      latent_layout.require(*logvar, 1);
-      latent.split = Split::of(batch, latents);
-      latent.is_double = is_double(*mu);
-      latent.mu = latent_layout.rows(*mu, 1);
-      latent.logvar = latent_layout.rows(*logvar, 1);
-    }
-    dtype = accumulate_type(is_double(param) || (kl && is_double(*kl)) || (mu && is_double(*mu)));
+    nll.is_double = is_double(param_tensor);
+    nll.shared_logvar = shared_logvar;
+    nll.param = param;
+    nll.logvar = param_logvar;
+    nll.target = target;
+    nll.weight = weight;
+    nll.grad_out = elements;
+    latent.split = Split::of(mu_tensor ? batch : 0, latents);
+    latent.is_double = mu_tensor && is_double(*mu_tensor);
+    latent.mu = mu;
+    latent.logvar = logvar;
   }
-
-  // Weight of one row of the reconstruction term in the loss.
-  double row_scale() const {
-    const double rows = static_cast<double>(samples);
-    switch (reduce) {
-      case Reduction::none: return 1.0;
-      case Reduction::sample:
-      case Reduction::sum: return 1.0 / rows;
-      case Reduction::batchmean: return 1.0 / (rows * static_cast<double>(batch));
-      case Reduction::mean: return 1.0 / (rows * static_cast<double>(batch) * static_cast<double>(cols));
-    }
-    return 1.0;
-  }
-
-  // Weight of one sample's KL, without beta.
-  double kl_scale() const { return reduce == Reduction::batchmean ? 1.0 / static_cast<double>(batch) : 1.0; }
 
   void run() const {
     const Kernels& table = kernels();
@@ -84,60 +45,39 @@ struct Call {
     });
   }
 
-  int64_t lead, batch, samples, cols;
-  RowLayout layout, latent_layout;
-  Reduction reduce;
   double beta;
-  ScalarType dtype;
   NllArgs nll{};
   KlArgs latent{};
 };
 
-// Allocates the wanted gradients and points the kernels' arguments at them.
-class Gradients {
+// Points the kernels' arguments at the wanted gradients.
+class Gradients : public LossGradients {
  public:
-  Gradients(Call& call, const Tensor& param, const OptionalTensor& param_logvar, const OptionalTensor& kl,
-            const OptionalTensor& mu, const OptionalTensor& logvar, int64_t wants)
-      : call_(call),
-        shared_sums_(call.nll.shared_logvar && (wants & want_param_logvar) ? call.nll.split.units() : 0) {
-    if (wants & want_param) {
-      list.push_back(call.layout.allocate(sizes_of(param), call.lead, param.scalar_type()));
-      call.nll.grad_param = dense(list.back(), call.cols);
-    }
-    if (wants & want_param_logvar) {
-      list.push_back(call.nll.shared_logvar
-                         ? empty({}, param_logvar->scalar_type())
-                         : call.layout.allocate(sizes_of(param), call.lead, param_logvar->scalar_type()));
-      if (call.nll.shared_logvar) {
-        shared_ = static_cast<int64_t>(list.size()) - 1;
-        call.nll.logvar_sums = shared_sums_.data();
-      } else {
-        call.nll.grad_logvar = dense(list.back(), call.cols);
-      }
-    }
-    if (wants & want_kl) {
-      list.push_back(empty(sizes_of(*kl), kl->scalar_type()));
-      kl_ = static_cast<int64_t>(list.size()) - 1;
-    }
-    if (wants & want_mu) {
-      list.push_back(call.latent_layout.allocate(sizes_of(*mu), 1, mu->scalar_type()));
-      call.latent.grad_mu = dense(list.back(), list.back().numel() / (call.batch ? call.batch : 1));
-    }
-    if (wants & want_logvar) {
-      list.push_back(call.latent_layout.allocate(sizes_of(*logvar), 1, logvar->scalar_type()));
-      call.latent.grad_logvar = dense(list.back(), list.back().numel() / (call.batch ? call.batch : 1));
-    }
+  Gradients(Call& call, const Tensor& param_tensor, const OptionalTensor& param_logvar_tensor,
+            const OptionalTensor& kl_tensor, const OptionalTensor& mu_tensor,
+            const OptionalTensor& logvar_tensor, int64_t wants)
+      : LossGradients(call, param_tensor, param_logvar_tensor, kl_tensor, mu_tensor, logvar_tensor, wants),
+        call_(call),
+        shared_(call.shared_logvar && param_logvar.data),
+        shared_sums_(shared_ ? call.nll.split.units() : 0) {
+    call.nll.grad_param = param;
+    if (shared_)
+      call.nll.logvar_sums = shared_sums_.data();
+    else
+      call.nll.grad_logvar = param_logvar;
+    call.latent.grad_mu = mu;
+    call.latent.grad_logvar = logvar;
   }
 
   // After the kernels: what is summed over rows, and the gradient of a given KL.
   void finish(double grad, const Tensor* grad_rows) {
-    if (shared_ >= 0) {
+    if (shared_) {
       double total = 0;
       for (int64_t unit = 0; unit < call_.nll.split.units(); ++unit) total += shared_sums_.data()[unit];
-      fill_scalar(list[static_cast<size_t>(shared_)], total);
+      Elements(param_logvar).set(0, total);
     }
-    if (kl_ >= 0) {
-      const Elements out(list[static_cast<size_t>(kl_)]);
+    if (kl.data) {
+      const Elements out(kl);
       const double scale = call_.beta * call_.kl_scale();
       if (grad_rows) {
         const Elements rows(*grad_rows);
@@ -148,12 +88,10 @@ class Gradients {
     }
   }
 
-  std::vector<Tensor> list;
-
  private:
   Call& call_;
+  bool shared_;
   Workspace shared_sums_;
-  int64_t shared_ = -1, kl_ = -1;
 };
 
 }  // namespace
@@ -254,8 +192,8 @@ std::vector<Tensor> elbo_backward(Tensor grad, Tensor param, OptionalTensor para
       const Elements repeated(rows), given(grad);
       for (int64_t r = 0; r < call.samples * call.batch; ++r) repeated.set(r, given.get(r % call.batch));
     }
-    call.nll.grad_out = {rows.data_ptr(), dtype_of(rows), rows.stride(0), 0};
-    call.latent.grad_out = {grad.data_ptr(), dtype_of(grad), grad.stride(0), 0};
+    call.nll.grad_out = per_row(rows);
+    call.latent.grad_out = per_row(grad);
   }
   call.run();
   gradients.finish(scale, per_sample ? &grad : nullptr);

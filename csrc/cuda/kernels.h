@@ -1,0 +1,99 @@
+// The contract between the CUDA operators (which know tensors) and the kernels (which know pointers):
+// argument structs, and functions that launch on a stream and return an error text or null. Neither
+// torch nor CUDA headers here. Every pointer is to device memory, scalars of tensors included: nothing
+// waits for the device.
+#pragma once
+
+#include "../operand.h"
+
+namespace vae_fast {
+namespace cuda {
+
+constexpr int block_threads = 256;
+
+// How rows are shared out; a function of shapes, dtypes and the number of resident blocks alone, so that
+// every run adds in the same order. `lanes` neighbouring threads (at most a warp, or the whole block)
+// work together on a tile, `tiles` of which cover a row; `splits` groups share the tiles of one result.
+struct Plan {
+  int lanes = block_threads;
+  int64_t tiles = 0;
+  int64_t splits = 1;
+  int64_t blocks = 1;
+};
+
+// Sums that several blocks share: each writes its partial sums, and the last to take a ticket adds them
+// up in order. Tickets are zero before and after a launch.
+struct Shared {
+  double* partial = nullptr;
+  unsigned* tickets = nullptr;
+};
+
+// Negative log-likelihood of parameters [samples * batch, cols] against target and weight [batch, cols],
+// and the KL of q [batch, latents] to N(0, 1), in one launch.
+struct ElboArgs {
+  Plan plan;
+  Shared shared;
+  int64_t samples, batch, cols, latents;
+  Likelihood likelihood;
+  bool shared_logvar;  // logvar holds one element
+  double constant;     // added to every element before weighting
+  Operand param, logvar, target, weight;
+  Operand grad_out;        // factor of the gradients, per element or per row
+  bool grad_out_of_batch;  // its rows are those of the target
+  Operand grad;            // factor of the gradients, one element
+  bool unless_one;   // nothing is done where `grad` is 1: the gradients are right already
+  Operand values, grad_param, grad_logvar;
+
+  Operand kl;                 // given KL, [batch] as rows, or else
+  Operand mu, latent_logvar;  // parameters of q
+  Operand grad_kl, grad_mu, grad_latent_logvar;
+
+  double recon_scale, kl_scale, beta;
+  Operand beta_factor;  // one element
+  bool per_row;         // one result for each row, else one in all
+  // float64 or float32; with `values` or without any sum to take: none.
+  Operand loss, recon_out, kl_out, grad_shared_logvar;
+};
+
+// z = mu + exp(logvar / 2) noise for `samples` draws of [batch, cols]; eps and z are dense.
+struct SampleArgs {
+  Plan plan;
+  Shared shared;
+  int64_t samples, batch, cols;
+  int64_t draw_groups;  // groups that share the draws of a row
+  Operand mu, logvar, eps;
+  const int64_t* seed;
+  Operand z;
+  Operand kl;  // [batch], optional
+};
+
+struct SampleBackwardArgs {
+  Plan plan;
+  int64_t samples, batch, cols;
+  Operand mu, logvar, eps;
+  const int64_t* seed;
+  Operand grad_z, grad_kl;  // optional
+  Operand grad_mu, grad_logvar;
+};
+
+// KL of [batch, cols] diagonal Gaussians, to N(0, 1) where there is no prior.
+struct KlArgs {
+  Plan plan;
+  Shared shared;
+  int64_t batch, cols;
+  Operand mu, logvar, prior_mu, prior_logvar;
+  Operand grad_out, grad;
+  Operand values, grad_mu, grad_logvar, grad_prior_mu, grad_prior_logvar;
+  double scale;
+  bool per_row;
+  Operand result;
+};
+
+// Each launches one kernel, chosen by the dtype of the first parameter; returns an error text or null.
+const char* elbo(const ElboArgs& args, void* stream);
+const char* sample(const SampleArgs& args, void* stream);
+const char* sample_backward(const SampleBackwardArgs& args, void* stream);
+const char* kl(const KlArgs& args, void* stream);
+
+}  // namespace cuda
+}  // namespace vae_fast

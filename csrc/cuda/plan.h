@@ -1,0 +1,77 @@
+// How rows are shared out among threads: plain functions of shapes and dtypes (see Plan in kernels.h).
+#pragma once
+
+#include "kernels.h"
+
+namespace vae_fast {
+namespace cuda {
+
+constexpr int warp_threads = 32;
+constexpr int packets_in_flight = 2;    // of each operand, before the first is used
+constexpr int blocks_per_processor = 4;  // resident ones, promised to the compiler: 64 registers a thread
+
+// Elements of a packet, the 16 bytes that a thread reads at once.
+constexpr int packet_of(DType dtype) {
+  return dtype == DType::float64 ? 2 : dtype == DType::float32 ? 4 : 8;
+}
+
+// The same where noise is drawn, four elements at a time.
+constexpr int noise_packet_of(DType dtype) { return packet_of(dtype) == 8 ? 8 : 4; }
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// A row may start up to a packet before its first element, so that packets are aligned.
+inline int64_t tiles_of(int64_t cols, int packet, int lanes) {
+  return cols ? ceil_div(cols + packet - 1, int64_t(lanes) * packet * packets_in_flight) : 0;
+}
+
+// Few enough threads that short rows keep all of them busy; the whole block for long ones.
+inline int lanes_of(int64_t cols, int packet) {
+  for (int lanes = 1; lanes <= warp_threads; lanes *= 2)
+    if (tiles_of(cols, packet, lanes) <= 1) return lanes;
+  return block_threads;
+}
+
+inline int64_t blocks_of(int64_t groups, int lanes, int64_t resident) {
+  const int64_t blocks = ceil_div(groups * lanes, block_threads);
+  return blocks < 1 ? 1 : blocks < resident ? blocks : resident;
+}
+
+// One result, or none: all tiles of all rows in one pool. `others` are elements of further terms.
+inline Plan pooled(int64_t rows, int64_t cols, int packet, int64_t resident, int64_t others = 0) {
+  Plan plan;
+  plan.lanes = lanes_of(cols, packet);
+  plan.tiles = tiles_of(cols, packet, plan.lanes);
+  const int64_t tiles = rows * plan.tiles, more = ceil_div(others, plan.lanes);
+  plan.blocks = blocks_of(tiles > more ? tiles : more, plan.lanes, resident);
+  return plan;
+}
+
+// One result for each row. Few long rows are split over many blocks; a long row among many others is
+// left to a warp, which needs no barriers.
+inline Plan by_row(int64_t rows, int64_t samples, int64_t cols, int packet, int64_t resident) {
+  constexpr int64_t enough_rows = 2048, most_warp_tiles = 16, wanted_groups = 1024;
+  Plan plan;
+  plan.lanes = lanes_of(cols, packet);
+  if (plan.lanes == block_threads && rows >= enough_rows &&
+      tiles_of(cols, packet, warp_threads) <= most_warp_tiles)
+    plan.lanes = warp_threads;
+  plan.tiles = tiles_of(cols, packet, plan.lanes);
+  if (plan.lanes == block_threads && rows && rows < wanted_groups) {
+    const int64_t wanted = ceil_div(wanted_groups, rows), available = samples * plan.tiles;
+    plan.splits = available < 1 ? 1 : wanted < available ? wanted : available;
+  }
+  plan.blocks = blocks_of(rows * plan.splits, plan.lanes, resident);
+  return plan;
+}
+
+// How many groups share the draws of one row, so that many draws of few rows keep the device busy.
+inline int64_t draw_groups_of(const Plan& plan, int64_t rows, int64_t samples) {
+  constexpr int64_t enough_threads = 1 << 16;
+  const int64_t threads = rows * plan.splits * plan.lanes;
+  const int64_t wanted = threads ? ceil_div(enough_threads, threads) : 1;
+  return wanted < samples ? wanted : samples;
+}
+
+}  // namespace cuda
+}  // namespace vae_fast

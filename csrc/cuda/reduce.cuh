@@ -1,0 +1,82 @@
+// Sums over groups of threads and over blocks, always in the same order, without floating-point atomics.
+#pragma once
+
+#include "launch.cuh"
+#include "plan.h"
+
+namespace vae_fast {
+namespace cuda {
+
+constexpr unsigned full_mask = 0xffffffffu;
+constexpr int warps = block_threads / warp_threads;
+
+// Sums of `lanes` neighbouring threads of a warp, in each of them. All threads of the warp call it.
+template <int N>
+__device__ __forceinline__ void warp_sums(double (&value)[N], int lanes) {
+  for (int distance = lanes / 2; distance > 0; distance /= 2) {
+    VAE_FAST_UNROLL
+    for (int k = 0; k < N; ++k) value[k] += __shfl_xor_sync(full_mask, value[k], distance);
+  }
+}
+
+// Sums of the block, in its first thread. All threads call it.
+template <int N>
+__device__ __forceinline__ void block_sums(double (&value)[N]) {
+  __shared__ double part[warps][N];
+  warp_sums(value, warp_threads);
+  __syncthreads();  // the threads of an earlier call have read their parts
+  if (threadIdx.x % warp_threads == 0) {
+    VAE_FAST_UNROLL
+    for (int k = 0; k < N; ++k) part[threadIdx.x / warp_threads][k] = value[k];
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    VAE_FAST_UNROLL
+    for (int k = 0; k < N; ++k) {
+      double total = 0;
+      for (int w = 0; w < warps; ++w) total += part[w][k];
+      value[k] = total;
+    }
+  }
+}
+
+// Sums of a group of `lanes` threads, valid in its first one. All threads of the block call it.
+template <int N>
+__device__ __forceinline__ void group_sums(double (&value)[N], int lanes) {
+  if (lanes <= warp_threads)
+    warp_sums(value, lanes);
+  else
+    block_sums(value);
+}
+
+// Adds up what `count` blocks (numbered `index`) bring, given in the first thread of each. True in all
+// threads of the last one to arrive, whose first thread then holds the sums. All threads call it.
+template <int N>
+__device__ __forceinline__ bool sums_of_blocks(double (&value)[N], double* partial, unsigned* ticket,
+                                               int64_t index, int64_t count) {
+  __shared__ bool last;
+  if (threadIdx.x == 0) {
+    VAE_FAST_UNROLL
+    for (int k = 0; k < N; ++k) partial[index * N + k] = value[k];
+    __threadfence();
+    // Counts up to count - 1 and then starts at 0 again, ready for the next launch.
+    last = atomicInc(ticket, static_cast<unsigned>(count - 1)) == static_cast<unsigned>(count - 1);
+  }
+  __syncthreads();
+  const bool mine = last;
+  if (mine) {
+    __threadfence();
+    VAE_FAST_UNROLL
+    for (int k = 0; k < N; ++k) value[k] = 0;
+    for (int64_t i = threadIdx.x; i < count; i += block_threads) {
+      VAE_FAST_UNROLL
+      for (int k = 0; k < N; ++k) value[k] += __ldcg(partial + i * N + k);
+    }
+    block_sums(value);
+  }
+  __syncthreads();  // before `last` is written again
+  return mine;
+}
+
+}  // namespace cuda
+}  // namespace vae_fast
