@@ -65,7 +65,7 @@ def test_choice_and_context_manager() -> None:
 
 
 def test_unknown_backend() -> None:
-    with pytest.raises(ValueError, match=r"'gpu'.*auto, cpu, cuda, reference"):
+    with pytest.raises(ValueError, match=r"'gpu'.*auto, cpu, cuda, triton, reference"):
         vf.set_backend("gpu")
     assert vf.get_backend() == "auto"
 

@@ -1,4 +1,4 @@
-"""Which implementation serves a call: compiled kernels or the plain PyTorch reference."""
+"""Which implementation serves a call: compiled kernels, Triton's, or the PyTorch reference."""
 
 from __future__ import annotations
 
@@ -7,41 +7,83 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
+from ..triton import registration as triton
 from . import extension
 
-BACKENDS = ("auto", "cpu", "cuda", "reference")
+BACKENDS = ("auto", "cpu", "cuda", "triton", "reference")
 VARIABLE = "VAE_FAST_BACKEND"
 
 _backend = "auto"
+# Why the current backend has no kernels for CPU and for CUDA tensors; empty where it has.
+_missing_cpu = ""
+_missing_cuda = ""
 _warned = False
+
+
+def why_missing(name: str) -> str:
+    """Why a backend is not available here; empty if it is."""
+    if name == "cpu":
+        return extension.cpu_missing
+    if name == "cuda":
+        return extension.cuda_missing
+    return triton.missing() if name == "triton" else ""
 
 
 def _check(name: str) -> str:
     if name not in BACKENDS:
         raise ValueError(f"backend: got {name!r}, expected one of {', '.join(BACKENDS)}")
-    if name == "cpu" and not extension.cpu_loaded():
-        raise RuntimeError(f"backend 'cpu' is not available: {extension.cpu_missing}")
-    if name == "cuda" and not extension.cuda_loaded():
-        raise RuntimeError(f"backend 'cuda' is not available: {extension.cuda_missing}")
+    if missing := why_missing(name):
+        raise RuntimeError(f"backend {name!r} is not available: {missing}")
     return name
+
+
+def serving(device: str) -> tuple[str, str]:
+    """(what serves "cpu" or "cuda" tensors under the current choice, "").
+
+    If nothing has kernels for them: ("reference" or "an error", why).
+    """
+    if _backend == "reference":
+        return "reference", ""
+    if _backend == "auto":
+        missing = why_missing(device)
+        if not missing:
+            return device, ""
+        if device == "cuda":
+            other = _without_cuda()
+            return ("triton", "") if not other else ("reference", f"{missing}; {other}")
+        return "reference", missing
+    devices = triton.devices() if _backend == "triton" else (_backend,)
+    if device in devices:
+        return _backend, ""
+    return "an error", f"backend {_backend!r} serves tensors on {' and '.join(devices)}"
+
+
+def _without_cuda() -> str:
+    """Why Triton does not stand in for missing CUDA kernels; empty if it does."""
+    return triton.missing() if torch.version.cuda is not None else "no CUDA for Triton"
 
 
 def set_backend(name: str) -> None:
     """Chooses the implementation of all later calls, in every thread.
 
     Args:
-        name: "auto" (compiled kernels where there are some for the tensors' device, else the
-            reference), "cpu" or "cuda" (compiled kernels of that device or an error), or
-            "reference" (plain PyTorch).
+        name: "auto" (compiled kernels where there are some for the tensors' device; else, on a GPU,
+            Triton's; else the reference), "cpu" or "cuda" (compiled kernels of that device or an
+            error), "triton" (Triton kernels or an error; they serve CUDA tensors and, where
+            TRITON_INTERPRET=1 is set, CPU tensors), or "reference" (plain PyTorch).
 
     Raises:
         ValueError: unknown name.
         RuntimeError: the backend is not available here; the message says why.
     """
-    global _backend
+    global _backend, _missing_cpu, _missing_cuda
     _backend = _check(name)
+    chosen = {device: serving(device) for device in ("cpu", "cuda")}
+    _missing_cpu, _missing_cuda = (chosen[device][1] for device in ("cpu", "cuda"))
+    triton.serve([device for device, (server, _) in chosen.items() if server == "triton"])
 
 
 def get_backend() -> str:
@@ -61,16 +103,16 @@ def backend(name: str) -> Iterator[None]:
 
 
 def has_kernels(tensor: Tensor) -> bool:
-    """Whether compiled kernels serve this tensor under the current choice."""
+    """Whether kernels serve this tensor under the current choice."""
     if _backend == "reference":
         return False
     if tensor.is_cpu:
-        missing = extension.cpu_missing
+        missing = _missing_cpu
     elif tensor.is_cuda:
-        missing = extension.cuda_missing
+        missing = _missing_cuda
     else:
         missing = f"there are no kernels for {tensor.device.type} tensors"
-    if not missing and _backend in ("auto", tensor.device.type):
+    if not missing:
         return True
     if _backend != "auto":
         raise RuntimeError(
@@ -88,8 +130,7 @@ def _warn_once(missing: str) -> None:
         warnings.warn(f"vae_fast uses its slow PyTorch reference: {missing}", stacklevel=6)
 
 
-if os.environ.get(VARIABLE):
-    try:
-        set_backend(os.environ[VARIABLE])
-    except ValueError as error:
-        raise ValueError(f"{VARIABLE}={os.environ[VARIABLE]}: {error}") from None
+try:
+    set_backend(os.environ.get(VARIABLE) or "auto")
+except (ValueError, RuntimeError) as error:
+    raise type(error)(f"{VARIABLE}={os.environ[VARIABLE]}: {error}") from None

@@ -1,0 +1,272 @@
+"""The row kernel of every likelihood, with the KL of the ELBO in the same launch.
+
+Reads parameters, target and weight once; writes elements, sums and gradients in the same pass: 12
+bytes per element for a float32 scalar loss with its gradient. The first programs take some tiles
+of the likelihood each, the others one tile of the KL each.
+"""
+
+import triton
+import triton.language as tl
+
+from .latent_kernel import LOGVAR, MU, kl_tile
+from .tiles import (
+    ROWS,
+    TOTAL,
+    is_last,
+    load_scalar,
+    load_tile,
+    reciprocal,
+    rounded,
+    store_partials,
+    store_tile,
+    sum_partials,
+)
+
+# Bits of ALONG: operands whose columns differ.
+PARAM, PARAM_LOGVAR, TARGET, WEIGHT, GRAD = (tl.constexpr(1 << bit) for bit in range(5))
+
+
+@triton.jit
+def nll_tile(
+    operands, strides, results, cols, tile, batch, shared, scale,
+    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
+    ALONG: tl.constexpr, SHARED: tl.constexpr, FULL: tl.constexpr, dtype: tl.constexpr,
+):  # fmt: skip
+    """Values of a tile and their derivatives by the log-variance; stores the wanted elements."""
+    param, logvar, target, weight, grad = operands
+    param_stride, logvar_stride, target_stride, weight_stride, grad_stride = strides
+    values, grad_param, grad_logvar = results
+    row, col, row_inside, inside = tile
+    source = (row % batch, col, row_inside, inside)  # what all Monte Carlo samples of a row share
+    x = load_tile(param, param_stride, tile, (PARAM & ALONG) != 0, FULL, dtype)
+    t = load_tile(target, target_stride, source, (TARGET & ALONG) != 0, FULL, dtype)
+    v = shared
+    if logvar is not None and not SHARED:
+        v = load_tile(logvar, logvar_stride, tile, (PARAM_LOGVAR & ALONG) != 0, FULL, dtype)
+    value, dparam, dlogvar = LIKELIHOOD(x, v, t)
+    value += CONSTANT
+    dparam *= scale
+    dlogvar *= scale
+    if weight is not None:
+        w = load_tile(weight, weight_stride, source, (WEIGHT & ALONG) != 0, FULL, dtype)
+        value *= w
+        dparam *= w
+        dlogvar *= w
+    if REDUCTION != TOTAL and grad is not None:
+        at = source if REDUCTION == ROWS else tile
+        g = load_tile(grad, grad_stride, at, (GRAD & ALONG) != 0, FULL, dtype)
+        dparam *= g
+        dlogvar *= g
+    if values is not None:
+        store_tile(values, value, cols, tile, FULL)
+    if grad_param is not None:
+        store_tile(grad_param, dparam, cols, tile, FULL)
+    if grad_logvar is not None and not SHARED:
+        store_tile(grad_logvar, dlogvar, cols, tile, FULL)
+    if FULL:
+        return value, dlogvar
+    else:
+        return tl.where(inside, value, 0.0), tl.where(inside, dlogvar, 0.0)
+
+
+@triton.jit
+def nll_unit(
+    operands, strides, results, partials, logvar_partials,
+    unit, rows, batch, cols, chunks, count,
+    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
+    ALONG: tl.constexpr, SHARED: tl.constexpr, SOME_FULL: tl.constexpr,
+    TILES: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
+):  # fmt: skip
+    """TILES tiles of the likelihood side by side, and their sums where there is room for them."""
+    param, logvar, _target, _weight, grad = operands
+    dtype: tl.constexpr = tl.float64 if param.dtype.element_ty == tl.float64 else tl.float32
+    scale = reciprocal(count, dtype)
+    if REDUCTION == TOTAL and grad is not None:
+        scale *= load_scalar(grad, dtype)
+    shared = scale
+    if SHARED:
+        shared = load_scalar(logvar, dtype)
+    block = unit // chunks
+    chunk = unit - block * chunks
+    row = block * TILE_ROWS + tl.arange(0, TILE_ROWS)[:, None]
+    row_inside = row < rows
+    value_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
+    logvar_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
+    for number in range(TILES):
+        begin = (chunk * TILES + number) * TILE_COLS
+        col = begin + tl.arange(0, TILE_COLS)[None, :]
+        tile = (row, col, row_inside, row_inside & (col < cols))
+        full = (block * TILE_ROWS + TILE_ROWS <= rows) & (begin + TILE_COLS <= cols)
+        if full & SOME_FULL:
+            value, dlogvar = nll_tile(
+                operands, strides, results, cols, tile, batch, shared, scale,
+                LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, True, dtype,
+            )  # fmt: skip
+        else:
+            value, dlogvar = nll_tile(
+                operands, strides, results, cols, tile, batch, shared, scale,
+                LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, False, dtype,
+            )  # fmt: skip
+        if partials is not None:
+            value_sum += value
+        if logvar_partials is not None:
+            logvar_sum += dlogvar
+    if partials is not None:
+        store_partials(partials, value_sum, row, rows, unit, chunk, chunks, REDUCTION)
+    if logvar_partials is not None:
+        tl.store(logvar_partials + unit, tl.sum(logvar_sum.to(tl.float64)))
+
+
+@triton.jit
+def latent_unit(
+    operands, strides, results, partials, unit, rows, cols, chunks, beta, count,
+    REDUCTION: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
+):  # fmt: skip
+    """A tile of the KL to N(0, 1), or of the given one: its gradients, beta times its own, and its
+    sums where there is room for them."""
+    kl, mu, logvar, grad = operands
+    mu_stride, logvar_stride, grad_stride = strides
+    grad_kl, grad_mu, grad_logvar = results
+    source = kl if mu is None else mu
+    dtype: tl.constexpr = tl.float64 if source.dtype.element_ty == tl.float64 else tl.float32
+    ROW_GRAD: tl.constexpr = REDUCTION == ROWS and grad is not None
+    scale = beta.to(dtype) * reciprocal(count, dtype)
+    if REDUCTION == TOTAL and grad is not None:
+        scale *= load_scalar(grad, dtype)
+    block = unit // chunks
+    chunk = unit - block * chunks
+    row = block * TILE_ROWS + tl.arange(0, TILE_ROWS)[:, None]
+    col = chunk * TILE_COLS + tl.arange(0, TILE_COLS)[None, :]
+    tile = (row, col, row < rows, (row < rows) & (col < cols))
+    if mu is not None:
+        value = kl_tile(
+            (mu, logvar, None, None, grad if ROW_GRAD else None),
+            (mu_stride, logvar_stride, 0, 0, grad_stride),
+            (None, grad_mu, grad_logvar, None, None),
+            cols, tile, scale, MU | LOGVAR, False, dtype,
+        )  # fmt: skip
+    else:
+        value = load_tile(kl, cols, tile, True, False, dtype)
+        if grad_kl is not None:
+            factor = scale + tl.zeros_like(value)
+            if ROW_GRAD:
+                factor *= load_tile(grad, grad_stride, tile, False, False, dtype)
+            store_tile(grad_kl, factor, cols, tile, False)
+    if partials is not None:
+        store_partials(partials, value, row, rows, unit, chunk, chunks, REDUCTION)
+
+
+@triton.jit
+def finish_loss(
+    results, partials, batch, samples, chunks, count, kl_partials, kl_chunks, kl_count, beta,
+    ROWS: tl.constexpr, COLS: tl.constexpr,
+):  # fmt: skip
+    """Adds the partial sums of each of `batch` results and writes loss = recon + beta kl."""
+    loss, recon, kl_out = results
+    dtype: tl.constexpr = loss.dtype.element_ty
+    for first in range(0, batch, ROWS):
+        b = first + tl.arange(0, ROWS)
+        total = sum_partials(partials, b, batch, samples, chunks, ROWS, COLS)
+        total = total / count.to(tl.float64)
+        if recon is not None:
+            kl = sum_partials(kl_partials, b, batch, 1, kl_chunks, ROWS, COLS)
+            kl = kl / kl_count.to(tl.float64)
+            tl.store(recon + b, total.to(dtype), mask=b < batch)
+            tl.store(kl_out + b, kl.to(dtype), mask=b < batch)
+            total += beta * kl
+        tl.store(loss + b, total.to(dtype), mask=b < batch)
+
+
+@triton.jit(
+    do_not_specialize=[
+        "rows", "batch", "cols", "chunks", "units", "count", "param_stride", "logvar_stride",
+        "target_stride", "weight_stride", "grad_stride", "latent_rows", "latents", "latent_chunks",
+        "latent_units", "kl_count", "mu_stride", "mu_logvar_stride", "beta",
+    ]
+)  # fmt: skip
+def elbo_kernel(
+    # Operands; None where absent.
+    param, logvar, target, weight, kl, mu, mu_logvar, beta_tensor, grad,
+    # Results; None where not wanted.
+    loss, recon, kl_out, values, grad_param, grad_logvar, grad_kl, grad_mu, grad_mu_logvar,
+    # Partial sums, and how many programs have stored theirs.
+    partials, counter,
+    # The likelihood: [rows, cols] in units of TILES tiles; targets are [batch, cols].
+    rows: tl.int64, batch: tl.int64, cols: tl.int64, chunks: tl.int64, units: tl.int64,
+    count: tl.int64, param_stride: tl.int64, logvar_stride: tl.int64, target_stride: tl.int64,
+    weight_stride: tl.int64, grad_stride: tl.int64,
+    # The KL: [latent_rows, latents] in units of one tile.
+    latent_rows: tl.int64, latents: tl.int64, latent_chunks: tl.int64, latent_units: tl.int64,
+    kl_count: tl.int64, mu_stride: tl.int64, mu_logvar_stride: tl.int64, beta: tl.float64,
+    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
+    ALONG: tl.constexpr, SHARED: tl.constexpr, ALIGNED: tl.constexpr, SOME_FULL: tl.constexpr,
+    TILES: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
+    LATENT_ALIGNED: tl.constexpr, LATENT_ROWS: tl.constexpr, LATENT_COLS: tl.constexpr,
+    SUM_ROWS: tl.constexpr, SUM_COLS: tl.constexpr, UNLESS_ONE: tl.constexpr,
+):  # fmt: skip
+    """Loss, its parts, and the wanted gradients; nothing at all if UNLESS_ONE and grad is 1."""
+    if UNLESS_ONE:
+        done = tl.load(grad) == 1.0
+        if done:
+            return
+    SUMS: tl.constexpr = loss is not None
+    SHARED_GRAD: tl.constexpr = SHARED and grad_logvar is not None
+    unit = tl.program_id(0).to(tl.int64)
+    beta = tl.full((), beta, tl.float64)
+    if beta_tensor is not None:
+        beta *= load_scalar(beta_tensor, tl.float64)
+    # Partial sums: of the likelihood, of the KL, of the gradient of a shared log-variance.
+    sums = units if REDUCTION == TOTAL else rows * chunks
+    kl_sums = latent_units if REDUCTION == TOTAL else latent_rows * latent_chunks
+    logvar_first = sums + kl_sums if SUMS else units * 0
+
+    # Dividing and multiplying by ALIGNED says to the compiler what the launcher knows.
+    if unit < units:
+        nll_unit(
+            (param, logvar, target, weight, grad),
+            (
+                param_stride // ALIGNED * ALIGNED,
+                logvar_stride // ALIGNED * ALIGNED,
+                target_stride // ALIGNED * ALIGNED,
+                weight_stride // ALIGNED * ALIGNED,
+                grad_stride // ALIGNED * ALIGNED,
+            ),
+            (values, grad_param, grad_logvar),
+            partials if SUMS else None,
+            partials + logvar_first if SHARED_GRAD else None,
+            unit, rows, batch, cols // ALIGNED * ALIGNED, chunks, count,
+            LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, SOME_FULL,
+            TILES, TILE_ROWS, TILE_COLS,
+        )  # fmt: skip
+    elif kl is not None or mu is not None:
+        latent_unit(
+            (kl, mu, mu_logvar, grad),
+            (
+                mu_stride // LATENT_ALIGNED * LATENT_ALIGNED,
+                mu_logvar_stride // LATENT_ALIGNED * LATENT_ALIGNED,
+                grad_stride,
+            ),
+            (grad_kl, grad_mu, grad_mu_logvar),
+            partials + sums if SUMS else None,
+            unit - units, latent_rows, latents // LATENT_ALIGNED * LATENT_ALIGNED, latent_chunks,
+            beta, kl_count, REDUCTION, LATENT_ROWS, LATENT_COLS,
+        )  # fmt: skip
+
+    if SUMS or SHARED_GRAD:
+        last = is_last(counter)
+        if last:
+            if SUMS:
+                whole: tl.constexpr = REDUCTION == TOTAL
+                finish_loss(
+                    (loss, recon, kl_out), partials,
+                    1 if whole else batch, 1 if whole else rows // batch,
+                    units if whole else chunks, count,
+                    partials + sums, latent_units if whole else latent_chunks, kl_count, beta,
+                    SUM_ROWS, SUM_COLS,
+                )  # fmt: skip
+            if SHARED_GRAD:
+                only = tl.arange(0, 1)
+                total = sum_partials(
+                    partials + logvar_first, only, 1, 1, units, 1, SUM_ROWS * SUM_COLS
+                )
+                tl.store(grad_logvar + only, rounded(total, grad_logvar.dtype.element_ty))

@@ -1,0 +1,210 @@
+"""The scalar formulas of csrc/math on Triton tensors: exp, log1p, KL, likelihoods.
+
+Polynomials of our own, because Triton's interpreter has no libdevice. Every fused multiply-add is
+written as one, and kernels are compiled with fusion off: what is not written is not fused. In
+float64, which serves gradient checks, exp and log are Triton's.
+"""
+
+import triton
+import triton.language as tl
+
+
+def _float(text: str) -> tl.constexpr:
+    return tl.constexpr(float.fromhex(text))
+
+
+LN2_HIGH = _float("-0x1.62e4p-1")  # its products with exponents are exact
+LN2_LOW = _float("-0x1.7f7d1cp-20")
+
+EXP_2 = _float("0x1.fffffcp-2")
+EXP_3 = _float("0x1.555492p-3")
+EXP_4 = _float("0x1.5558f2p-5")
+EXP_5 = _float("0x1.1239d4p-7")
+EXP_6 = _float("0x1.6a244cp-10")
+
+LOG1P_1 = _float("0x1.fffffep-1")
+LOG1P_2 = _float("-0x1.fffeacp-2")
+LOG1P_3 = _float("0x1.553004p-2")
+LOG1P_4 = _float("-0x1.fcc8c6p-3")
+LOG1P_5 = _float("0x1.874a7ep-3")
+LOG1P_6 = _float("-0x1.17d2bep-3")
+LOG1P_7 = _float("0x1.4069d2p-4")
+LOG1P_8 = _float("-0x1.e369dcp-6")
+LOG1P_9 = _float("0x1.56edf8p-8")
+
+EXPM1_3 = _float("0x1.555556p-3")
+EXPM1_4 = _float("0x1.55555cp-5")
+EXPM1_5 = _float("0x1.111108p-7")
+EXPM1_6 = _float("0x1.6c0f74p-10")
+EXPM1_7 = _float("0x1.a01ea8p-13")
+EXPM1_8 = _float("0x1.a55064p-16")
+EXPM1_9 = _float("0x1.731f64p-19")
+
+BYTE_HIGH = _float("0x1.0101p-8")
+BYTE_LOW = _float("0x1.0101p-32")
+
+
+@triton.jit
+def float_bits(x):
+    return x.to(tl.int32, bitcast=True)
+
+
+@triton.jit
+def bits_float(bits):
+    return bits.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def byte_to_unit(x):
+    """x / 255 for x = 0, 1, ..., 255, correctly rounded: both products are exact in float32."""
+    if x.dtype == tl.float64:
+        return x / 255.0
+    else:
+        return tl.fma(x, BYTE_LOW, x * BYTE_HIGH)
+
+
+@triton.jit
+def expm1_reduced(r):
+    """exp(r) - 1 for |r| <= ln(2) / 2."""
+    square = r * r
+    low = tl.fma(r, EXP_3, EXP_2)
+    middle = tl.fma(r, EXP_5, EXP_4)
+    q = tl.fma(square, tl.fma(square, EXP_6, middle), low)
+    return tl.fma(square, q, r)
+
+
+@triton.jit
+def subtract_ln2(x, n):
+    """x - n ln 2, with ln 2 in two parts."""
+    return tl.fma(n, LN2_LOW, tl.fma(n, LN2_HIGH, x))
+
+
+@triton.jit
+def exponential(x):
+    """exp over all floats, with gradual underflow; NaN to NaN."""
+    if x.dtype == tl.float64:
+        return tl.exp(x)
+    else:
+        x = tl.where(x < -104.0, -104.0, x)
+        x = tl.where(x > 89.0, 89.0, x)
+        # Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+        shifted = tl.fma(x, 1.44269502, 12582912.0)
+        p = expm1_reduced(subtract_ln2(x, shifted - 12582912.0)) + 1.0
+        # 2^n in two factors, so that neither leaves the range of normal floats.
+        n = float_bits(shifted) - 0x4B400000
+        half = n >> 1
+        return p * bits_float((half + 127) << 23) * bits_float((n - half + 127) << 23)
+
+
+@triton.jit
+def exponential_of_minus_magnitude(x):
+    """exp(-|x|), the hot one: 0 below 2^-126.5, so that 2^n is one shift."""
+    magnitude = tl.abs(x)
+    if x.dtype == tl.float64:
+        return tl.exp(-magnitude)
+    else:
+        # With the exponent's bias in the magic number, the low bits are n + 127.
+        shifted = tl.fma(magnitude, -1.44269502, 12583039.0)
+        m = expm1_reduced(subtract_ln2(-magnitude, shifted - 12583039.0))
+        scale = bits_float(float_bits(shifted) << 23)
+        return tl.where(magnitude > 87.5, 0.0, tl.fma(scale, m, scale))
+
+
+@triton.jit
+def log1p_unit_plus(x, addend):
+    """log(1 + x) + addend for x in [0, 1]."""
+    if x.dtype == tl.float64:
+        u = x + 1.0
+        # What the sum u lost of x, the quotient puts back (Goldberg 1991, theorem 4).
+        exact = u == 1.0
+        return tl.where(exact, x, tl.log(u) * (x / tl.where(exact, 1.0, u - 1.0))) + addend
+    else:
+        x2 = x * x
+        c01 = tl.fma(x, LOG1P_2, LOG1P_1)
+        c23 = tl.fma(x, LOG1P_4, LOG1P_3)
+        c45 = tl.fma(x, LOG1P_6, LOG1P_5)
+        c67 = tl.fma(x, LOG1P_8, LOG1P_7)
+        low = tl.fma(x2, c23, c01)
+        middle = tl.fma(x2, c67, c45)
+        x4 = x2 * x2
+        high = tl.fma(x4, LOG1P_9, middle)
+        return tl.fma(x, tl.fma(x4, high, low), addend)
+
+
+@triton.jit
+def expm1_and_minus(x):
+    """(exp(x) - 1, exp(x) - 1 - x); near 0 from a series, because both differences cancel."""
+    if x.dtype == tl.float64:
+        near = tl.abs(x) < 0.5
+        r = tl.where(near, x, 0.0)
+        s = tl.full(x.shape, 1.0, tl.float64)
+        for k in tl.static_range(13):  # 0.5^14 / 16! of 1/2 is below half an epsilon
+            s = 1.0 + r * s / (15 - k)
+        series = 0.5 * r * r * s
+    else:
+        near = (x > -0.75) & (x < 0.75)
+        s = tl.fma(x, EXPM1_9, EXPM1_8)
+        s = tl.fma(s, x, EXPM1_7)
+        s = tl.fma(s, x, EXPM1_6)
+        s = tl.fma(s, x, EXPM1_5)
+        s = tl.fma(s, x, EXPM1_4)
+        s = tl.fma(s, x, EXPM1_3)
+        s = tl.fma(s, x, 0.5)
+        series = x * x * s
+    direct = exponential(x) - 1.0
+    return tl.where(near, series + x, direct), tl.where(near, series, direct - x)
+
+
+@triton.jit
+def kl_standard(mu, logvar):
+    """KL(N(mu, e^logvar) || N(0, 1)) and its derivative by logvar; that by mu is mu."""
+    value, minus = expm1_and_minus(logvar)
+    return 0.5 * (mu * mu + minus), 0.5 * value
+
+
+@triton.jit
+def kl_general(mu, logvar, prior_mu, prior_logvar):
+    """KL(N(mu, e^logvar) || N(prior_mu, e^prior_logvar)) and its four partial derivatives."""
+    precision = exponential(-prior_logvar)
+    difference = mu - prior_mu
+    mahalanobis = difference * difference * precision
+    value, minus = expm1_and_minus(logvar - prior_logvar)
+    dmu = difference * precision
+    return (
+        0.5 * (mahalanobis + minus),
+        dmu,
+        0.5 * value,
+        -dmu,
+        -0.5 * (mahalanobis + value),
+    )
+
+
+# Likelihoods: one element's parameters and target in; its negative log-likelihood (nats) and the
+# partial derivatives by parameter and log-variance out. The row kernel takes one as a constant.
+
+
+@triton.jit
+def bernoulli(logit, logvar, target):
+    """-log Bernoulli(target | sigmoid(logit)), softplus and sigmoid from one exponential."""
+    e = exponential_of_minus_magnitude(logit)
+    reciprocal = tl.div_rn(1.0, e + 1.0) if e.dtype == tl.float32 else 1.0 / (e + 1.0)
+    positive = logit > 0.0
+    # (softplus(x) - t x) without the cancellation: the step minus the target is (nearly) exact.
+    value = log1p_unit_plus(e, (tl.where(positive, 1.0, 0.0) - target) * logit)
+    return value, tl.where(positive, reciprocal, e * reciprocal) - target, tl.zeros_like(e)
+
+
+@triton.jit
+def gaussian_unit(mean, logvar, target):
+    """-log N(target | mean, 1) - constant: half the squared error."""
+    difference = mean - target
+    return 0.5 * difference * difference, difference, tl.zeros_like(mean)
+
+
+@triton.jit
+def gaussian(mean, logvar, target):
+    """-log N(target | mean, e^logvar) - constant, the log-variance shared or of each element."""
+    difference = mean - target
+    scaled = difference * exponential(-logvar)
+    squares = difference * scaled
+    return 0.5 * (squares + logvar), scaled, 0.5 * (1.0 - squares)

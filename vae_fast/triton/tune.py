@@ -1,0 +1,97 @@
+"""How the work of a kernel is cut into tiles and programs.
+
+A function of kernel, shape and dtype alone, never of the GPU, because the cut decides the order of
+every sum: the same input gives the same bits on every GPU.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Config(NamedTuple):
+    """Elements of a tile (a power of two) and the warps that share it."""
+
+    elements: int
+    warps: int
+
+
+class Cut(NamedTuple):
+    """[rows, cols] in tiles, and the programs over them.
+
+    Attributes:
+        rows: of a tile, a power of two.
+        cols: of a tile, a power of two.
+        tiles: side by side in one program.
+        chunks: programs side by side in a row.
+        units: programs in all.
+    """
+
+    rows: int
+    cols: int
+    tiles: int
+    chunks: int
+    units: int
+
+
+# Eight elements a thread are two 16-byte accesses in float32 and one in half precision. Keys:
+# kernel, whether the call is large, bytes of an element.
+_LARGE = 1 << 20
+_TABLE = {
+    ("likelihood", False, 2): Config(1024, 4),
+    ("likelihood", False, 4): Config(1024, 4),
+    ("likelihood", False, 8): Config(512, 4),
+    ("likelihood", True, 2): Config(1024, 4),
+    ("likelihood", True, 4): Config(1024, 4),
+    ("likelihood", True, 8): Config(512, 4),
+    ("latent", False, 2): Config(512, 4),
+    ("latent", False, 4): Config(512, 4),
+    ("latent", False, 8): Config(512, 4),
+    ("latent", True, 2): Config(1024, 4),
+    ("latent", True, 4): Config(1024, 4),
+    ("latent", True, 8): Config(512, 4),
+}
+LONGEST = 16  # tiles of a program: as many terms are added in the arithmetic's dtype
+SUMMED = 1024  # partial sums that the last program adds at once
+_PROGRAMS = 1024  # several for each multiprocessor of the largest GPU, before programs get longer
+
+
+def config(kernel: str, elements: int, dtype: torch.dtype) -> Config:
+    """The table's entry for a kernel, "likelihood" or "latent"."""
+    return _TABLE[kernel, elements >= _LARGE, dtype.itemsize]
+
+
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n and 1."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def cut(rows: int, cols: int, elements: int, longest: int = 1, narrowest: int = 1) -> Cut:
+    """Cuts [rows, cols] into tiles of at most `elements`.
+
+    Args:
+        rows: of the operands.
+        cols: of the operands.
+        elements: of a tile, a power of two.
+        longest: tiles of a program, at most.
+        narrowest: columns of a tile, at least.
+    """
+    tile_cols = min(max(power_of_two(cols), narrowest), elements)
+    tile_rows = min(power_of_two(rows), elements // tile_cols)
+    across = max(-(-cols // tile_cols), 1)
+    blocks = max(-(-rows // tile_rows), 1)
+    tiles = 1
+    while 2 * tiles <= min(longest, across) and blocks * across >= 2 * tiles * _PROGRAMS:
+        tiles *= 2
+    chunks = -(-across // tiles)
+    return Cut(tile_rows, tile_cols, tiles, chunks, blocks * chunks)
+
+
+def alignment(*sizes: int) -> int:
+    """The largest power of two up to 16 that divides all sizes."""
+    common = 16
+    for size in sizes:
+        common |= size
+    return common & -common
