@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -27,6 +28,38 @@ def revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def driver() -> str:
+    """The version of the GPU's driver."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.split("\n")[0].strip()
+
+
+def describe_gpu() -> dict[str, str | int]:
+    """GPU, driver, versions of CUDA and Triton."""
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "gpu": properties.name,
+        "compute capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory": properties.total_memory,
+        "second-level cache": properties.L2_cache_size,
+        "driver": driver(),
+        "cuda": torch.version.cuda or "none",
+        "triton": version_of("triton"),
+    }
+
+
+def version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def describe() -> dict[str, str | int]:

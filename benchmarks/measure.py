@@ -48,30 +48,44 @@ def measure(case: Case, seconds: float, memory: str = "default") -> Row:
 
     # A copy of as many bytes as the training step moves at least.
     copied = max(case.training_bytes // 8, 1)
-    row: Row = {
-        "case": case.name,
-        "function": case.function,
-        "size": case.size,
-        "dtype": str(case.dtype).removeprefix("torch."),
-        "target": str(case.target).removeprefix("torch."),
-        "memory": memory,
-    }
+    row = describe_case(case) | {"memory": memory}
     for phase, make, moved in (
         ("forward", forward, case.forward_bytes),
         ("training", training, case.training_bytes),
     ):
         calls = {name: make(name) for name in variants} | {"copy": copy_bandwidth(copied)}
-        samples = interleaved(calls, seconds)
-        bandwidth = 8 * copied / quartiles(samples.pop("copy"))[1]
-        times = {name: quartiles(values) for name, values in samples.items()}
-        row[phase] = {
-            "seconds": {name: t[1] for name, t in times.items()},
-            "quartiles": {name: [t[0], t[2]] for name, t in times.items()},
-            "bytes": moved,
-            "bandwidth": moved / times["fused"][1],
-            "copy bandwidth": bandwidth,
-        }
+        row[phase] = summary(interleaved(calls, seconds), moved, 8 * copied, "fused")
     return row
+
+
+def describe_case(case: Case) -> Row:
+    return {
+        "case": case.name,
+        "function": case.function,
+        "size": case.size,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "target": str(case.target).removeprefix("torch."),
+    }
+
+
+def summary(samples: dict[str, list[float]], moved: int, copied: int, ours: str) -> Row:
+    """Medians, quartiles and bandwidth.
+
+    Args:
+        samples: seconds of each variant, and of "copy".
+        moved: least bytes that a call moves.
+        copied: bytes that the copy moves.
+        ours: the variant whose bandwidth it is.
+    """
+    times = {name: quartiles(values) for name, values in samples.items()}
+    copy = times.pop("copy")[1]
+    return {
+        "seconds": {name: t[1] for name, t in times.items()},
+        "quartiles": {name: [t[0], t[2]] for name, t in times.items()},
+        "bytes": moved,
+        "bandwidth": moved / times[ours][1],
+        "copy bandwidth": copied / copy,
+    }
 
 
 def keep_touched_memory() -> None:

@@ -61,21 +61,39 @@ def check(case: Case, inputs: Sequence[Tensor], variants: dict[str, Function]) -
                 raise WrongResultError(f"{case.name}: {name} has a wrong gradient")
 
 
+def on_this_thread(call: Callable[[], None], count: int) -> float:
+    """Seconds that `count` calls take which do all their work before they return."""
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    return time.perf_counter() - start
+
+
 def interleaved(
-    variants: dict[str, Callable[[], None]], seconds: float, least: int = 5
+    variants: dict[str, Callable[[], None]],
+    seconds: float,
+    least: int = 5,
+    clock: Callable[[Callable[[], None], int], float] = on_this_thread,
+    prepare: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Seconds of one call of each variant, many samples, the variants taking turns.
 
     A sample is the mean over a block of calls: alternating after every call would measure caches
     and threads that the other variant has just used.
+
+    Args:
+        variants: name and call of each.
+        seconds: to spend on all of them together.
+        least: samples of each.
+        clock: seconds of so many calls.
+        prepare: is called with the name before each block of a variant.
     """
     calls = {}
     for name, call in variants.items():
+        prepare(name)
         for _ in range(3):
             call()
-        start = time.perf_counter()
-        call()
-        calls[name] = max(1, int(BLOCK / max(time.perf_counter() - start, 1e-7)))
+        calls[name] = max(1, int(BLOCK / max(clock(call, 1), 1e-7)))
     samples: dict[str, list[float]] = {name: [] for name in variants}
     collecting = gc.isenabled()
     gc.disable()
@@ -84,10 +102,8 @@ def interleaved(
         rounds = 0
         while time.perf_counter() < end or rounds < least:
             for name, call in variants.items():
-                start = time.perf_counter()
-                for _ in range(calls[name]):
-                    call()
-                samples[name].append((time.perf_counter() - start) / calls[name])
+                prepare(name)
+                samples[name].append(clock(call, calls[name]) / calls[name])
             rounds += 1
     finally:
         if collecting:
