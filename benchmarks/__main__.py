@@ -60,13 +60,16 @@ def on_a_gpu(
     }
     working = [name for name, reason in backends.items() if not reason]
     start = time.monotonic()
-    for case in chosen:
-        if time.monotonic() - start > budget:
-            result["not measured"].append(case.name)
-            continue
+    for index, case in enumerate(chosen):
         begun = time.monotonic()
+        if begun - start > budget:
+            result["not measured"] = [c.name for c in chosen[index:]]
+            break
         try:
             rows, failures = measure_on_gpu(case, seconds, device, working, phases)
+        except KeyboardInterrupt:
+            result["not measured"] = [c.name for c in chosen[index:]]
+            break
         except Exception as error:  # the device may be lost: keep what there is
             rows, failures = [], [f"{case.name}: {type(error).__name__}: {error}"]
         result["rows"] += rows
