@@ -6,7 +6,7 @@ TORCH ?= torch
 WHEEL_DIR ?= dist
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench wheel clean
+.PHONY: demo test lint format bench gpu-check wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,10 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
+
+# With the PyTorch that PYTHON has: its CUDA must fit nvcc's.
+gpu-check:
+	PYTHON=$(PYTHON) scripts/gpu_check.sh runs/gpu
 
 wheel: $(VENV)/installed
 	$(BIN)/python -m build --no-isolation --outdir $(WHEEL_DIR)
