@@ -28,9 +28,9 @@ struct LossInputs {
 
 // The wanted gradients, in the order of their bits. That of a shared log-variance has one element.
 struct LossGradients {
-  LossGradients(const LossInputs& inputs, const Tensor& param_tensor, const OptionalTensor& param_logvar_tensor,
-                const OptionalTensor& kl_tensor, const OptionalTensor& mu_tensor,
-                const OptionalTensor& logvar_tensor, int64_t wants);
+  LossGradients(const LossInputs& inputs, const Tensor& param_tensor,
+                const OptionalTensor& param_logvar_tensor, const OptionalTensor& kl_tensor,
+                const OptionalTensor& mu_tensor, const OptionalTensor& logvar_tensor, int64_t wants);
   // The same views of tensors that were allocated so before.
   LossGradients(const LossInputs& inputs, std::vector<Tensor> tensors, int64_t wants);
 

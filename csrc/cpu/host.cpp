@@ -8,8 +8,7 @@ namespace cpu {
 Elements::Elements(const Tensor& t)
     : data_(t.data_ptr()), dtype_(dtype_of(t)), stride_(t.dim() ? t.stride(0) : 1) {}
 
-Elements::Elements(const Operand& rows)
-    : data_(rows.data), dtype_(rows.dtype), stride_(rows.row_stride) {}
+Elements::Elements(const Operand& rows) : data_(rows.data), dtype_(rows.dtype), stride_(rows.row_stride) {}
 
 double Elements::get(int64_t index) const {
   const int64_t offset = index * stride_;

@@ -1,6 +1,7 @@
 // Operators of the latent layer on CPU: sampling, Gaussian KL, and their gradients.
 #include <limits>
 
+#include "host.h"
 #include "operators.h"
 
 namespace vae_fast {

@@ -1,6 +1,7 @@
 // Operators of the loss on CPU: negative log-likelihood, the ELBO around it, and their gradients. One
 // pass over parameters and target gives the loss, its logged parts and, on demand, the gradients.
 #include "../loss.h"
+#include "host.h"
 #include "operators.h"
 
 namespace vae_fast {

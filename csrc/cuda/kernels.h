@@ -16,7 +16,7 @@ constexpr int block_threads = 256;
 // work together on a tile, `tiles` of which cover a row; `splits` groups share the tiles of one result.
 struct Plan {
   int lanes = block_threads;
-  int64_t tiles = 0;
+  int tiles = 0;
   int64_t splits = 1;
   int64_t blocks = 1;
 };
@@ -28,12 +28,16 @@ struct Shared {
   unsigned* tickets = nullptr;
 };
 
-// Negative log-likelihood of parameters [samples * batch, cols] against target and weight [batch, cols],
-// and the KL of q [batch, latents] to N(0, 1), in one launch.
+// Negative log-likelihood of parameters [samples * rows, cols] against target and weight [rows, cols], and
+// the KL of q [batch, latents] to N(0, 1), in one launch. Where memory allows, rows are the whole batch in
+// one row.
 struct ElboArgs {
   Plan plan;
   Shared shared;
-  int64_t samples, batch, cols, latents;
+  bool in_packets;  // operands allow 16-byte accesses (see packets.h)
+  bool with_grad;   // gradients of the reconstruction are wanted
+  int64_t samples, rows, cols;
+  int64_t batch, latents;
   Likelihood likelihood;
   bool shared_logvar;  // logvar holds one element
   double constant;     // added to every element before weighting
@@ -41,7 +45,7 @@ struct ElboArgs {
   Operand grad_out;        // factor of the gradients, per element or per row
   bool grad_out_of_batch;  // its rows are those of the target
   Operand grad;            // factor of the gradients, one element
-  bool unless_one;   // nothing is done where `grad` is 1: the gradients are right already
+  bool unless_one;         // nothing is done where `grad` is 1: the gradients are right already
   Operand values, grad_param, grad_logvar;
 
   Operand kl;                 // given KL, [batch] as rows, or else
@@ -59,6 +63,7 @@ struct ElboArgs {
 struct SampleArgs {
   Plan plan;
   Shared shared;
+  bool in_packets;
   int64_t samples, batch, cols;
   int64_t draw_groups;  // groups that share the draws of a row
   Operand mu, logvar, eps;
@@ -69,6 +74,7 @@ struct SampleArgs {
 
 struct SampleBackwardArgs {
   Plan plan;
+  bool in_packets;
   int64_t samples, batch, cols;
   Operand mu, logvar, eps;
   const int64_t* seed;
@@ -80,6 +86,7 @@ struct SampleBackwardArgs {
 struct KlArgs {
   Plan plan;
   Shared shared;
+  bool in_packets;
   int64_t batch, cols;
   Operand mu, logvar, prior_mu, prior_logvar;
   Operand grad_out, grad;

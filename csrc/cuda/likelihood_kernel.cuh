@@ -42,140 +42,178 @@ __device__ __forceinline__ double factor_of(const Operand& a) {
   return a.data ? element_of<double>(a, 0, 0) : 1.0;
 }
 
-// One row of the reconstruction term.
-template <class F, class P, bool with_value, bool with_grad>
-struct NllRow {
+enum class Pass {
+  sums,
+  elements,
+  gradients,
+  both
+};  // values summed or written, gradients, sums and gradients
+
+template <class F, class P, Pass pass>
+struct NllTraits {
   using T = typename Storage<P>::compute;
-  static constexpr int E = packet_of(Storage<P>::dtype);
-  static constexpr int U = packets_in_flight;
   static constexpr bool element_logvar = Functor<F, T>::element_logvar;
-  static constexpr bool grad_of_logvar = with_grad && F::has_logvar;
+  static constexpr int E = nll_packet_of(Storage<P>::dtype, element_logvar);
+  static constexpr bool with_value = pass != Pass::gradients;
+  static constexpr bool with_sum = pass == Pass::sums || pass == Pass::both;
+  static constexpr bool with_grad = pass == Pass::gradients || pass == Pass::both;
+};
+
+__device__ __forceinline__ int64_t target_row_of(const ElboArgs& args, int64_t row) {
+  return args.samples == 1 ? row : args.rows == 1 ? 0 : row % args.rows;
+}
+
+// One row in packets: parameters and gradients of type P, target of type Q, no weights. float64 has no
+// packets: neighbouring lanes move 8 bytes each, which is as wide as memory wants.
+template <class F, class P, class Q, Pass pass>
+struct NllPackets : NllTraits<F, P, pass> {
+  using Traits = NllTraits<F, P, pass>;
+  using Traits::E;
+  using Traits::element_logvar;
+  using typename Traits::T;
+  static constexpr bool adds_constant = pass == Pass::elements;  // else the sum gets all of them at its end
+  // Packets in flight before the first is used, as registers allow.
+  static constexpr int words = Packet<P, E>::words * (element_logvar ? 2 : 1) + Packet<Q, E>::words;
+  static constexpr int U = words <= (E == 8 ? 6 : 8) ? packets_of_tile : 1;
 
   const ElboArgs& args;
   const Place& place;
   F f;
-  T constant, scale;
-  Source<T, E> param, logvar, target, weight, grad_out;
-  Sink<T, E> values, grad_param, grad_logvar;
+  T scale;
+  ByteScale byte_scale;
+  const P *param = nullptr, *logvar = nullptr;
+  const Q* target = nullptr;
+  P *grad_param = nullptr, *grad_logvar = nullptr;
+  T* values = nullptr;
   int shift = 0;
-  bool aligned = false;
   T tile_sum = T(0), tile_logvar_sum = T(0);
   double sum = 0, logvar_sum = 0;
 
-  __device__ __forceinline__ NllRow(const ElboArgs& a, const Place& p, double factor)
+  __device__ __forceinline__ NllPackets(const ElboArgs& a, const Place& p, double factor)
       : args(a),
         place(p),
         f(Functor<F, T>::make(a)),
-        constant(static_cast<T>(a.constant)),
         scale(static_cast<T>(factor)),
-        param(a.param, T(0)),
-        logvar(a.logvar, T(0)),
-        target(a.target, T(0)),
-        weight(a.weight, T(1)),
-        grad_out(a.grad_out, T(1)),
-        values(a.values),
-        grad_param(a.grad_param),
-        grad_logvar(a.grad_logvar) {
-    param.dtype = grad_param.dtype = Storage<P>::dtype;  // known to the compiler
-  }
+        byte_scale(ByteScale::of(a.target.dtype)) {}
 
   __device__ __forceinline__ void set_row(int64_t row) {
-    const int64_t target_row = args.samples == 1 ? row : args.batch == 1 ? 0 : row % args.batch;
-    param.set_row(args.param, row);
-    target.set_row(args.target, target_row);
-    weight.set_row(args.weight, target_row);
-    if (element_logvar) logvar.set_row(args.logvar, row);
-    if (with_value) values.set_row(args.values, row);
-    if (with_grad) {
-      grad_out.set_row(args.grad_out, args.grad_out_of_batch ? target_row : row);
-      grad_param.set_row(args.grad_param, row);
-      if (element_logvar) grad_logvar.set_row(args.grad_logvar, row);
-    }
-    // Packets are aligned where the gradient is, which is fresh memory, else where the parameter is.
-    const char* leader = with_grad && grad_param.row ? grad_param.row : param.row;
-    shift = leader ? shift_of<E>(leader, Storage<P>::dtype) : 0;
-    aligned = param.aligned(shift) && target.aligned(shift) && weight.aligned(shift) &&
-              (!element_logvar || logvar.aligned(shift)) && (!with_value || values.aligned(shift)) &&
-              (!with_grad || (grad_out.aligned(shift) && grad_param.aligned(shift) &&
-                              (!element_logvar || grad_logvar.aligned(shift))));
+    const int64_t target_row = target_row_of(args, row);
+    param = static_cast<const P*>(args.param.data) + row * args.param.row_stride;
+    target = static_cast<const Q*>(args.target.data) + target_row * args.target.row_stride;
+    if (element_logvar) logvar = static_cast<const P*>(args.logvar.data) + row * args.logvar.row_stride;
+    shift = shift_of<E>(param);
+    if (pass == Pass::elements) values = static_cast<T*>(args.values.data) + row * args.values.row_stride;
+    if (!Traits::with_grad) return;
+    grad_param = static_cast<P*>(args.grad_param.data) + row * args.grad_param.row_stride;
+    if (element_logvar)
+      grad_logvar = static_cast<P*>(args.grad_logvar.data) + row * args.grad_logvar.row_stride;
+    if (args.grad_out.data)
+      scale = static_cast<T>(args.recon_scale * factor_of(args.grad)) *
+              element_of<T>(args.grad_out, args.grad_out_of_batch ? target_row : row, 0);
   }
 
-  __device__ __forceinline__ void tile(int64_t index) {
+  __device__ __forceinline__ void tile(int index) {
     tile_sum = tile_logvar_sum = T(0);
-    walk_tile<E, U>(place, args.cols, index, shift, aligned, *this);
+    walk_packets<E, U>(place, args.cols, index, shift, *this);
     // Few terms are added in the arithmetic's type, everything else in double.
+    if (Traits::with_sum) sum += tile_sum;
+    if (Traits::with_grad && F::has_logvar) logvar_sum += tile_logvar_sum;
+  }
+
+  __device__ __forceinline__ void packets(const int64_t (&start)[U], const bool (&whole)[U]) {
+    Packet<P, E> x[U], v[U];
+    Packet<Q, E> t[U];
+    VAE_FAST_UNROLL
+    for (int u = 0; u < U; ++u) {
+      if (!whole[u]) continue;
+      x[u] = Packet<P, E>::load(param + start[u]);
+      if (element_logvar) v[u] = Packet<P, E>::load(logvar + start[u]);
+      t[u] = Packet<Q, E>::load(target + start[u]);
+    }
+    VAE_FAST_UNROLL
+    for (int u = 0; u < U; ++u)
+      if (whole[u]) packet(start[u], x[u], v[u], t[u]);
+  }
+
+  __device__ __forceinline__ void packet(int64_t start, const Packet<P, E>& x, const Packet<P, E>& v,
+                                         const Packet<Q, E>& t) {
+    T value[E], dparam[E], dlogvar[E];
+    VAE_FAST_UNROLL
+    for (int i = 0; i < E; ++i) {
+      const ElementNll<T> e =
+          f(value_of(x, i), element_logvar ? value_of(v, i) : T(0), value_of(t, i, byte_scale));
+      value[i] = adds_constant ? e.value + static_cast<T>(args.constant) : e.value;
+      dparam[i] = e.dparam * scale;
+      dlogvar[i] = e.dlogvar * scale;
+      if (Traits::with_sum) tile_sum += value[i];
+      if (Traits::with_grad && F::has_logvar && !element_logvar) tile_logvar_sum += dlogvar[i];
+    }
+    if (pass == Pass::elements) store_packet<T, E>(values + start, value);
+    if (!Traits::with_grad) return;
+    store_packet<P, E>(grad_param + start, dparam);
+    if (element_logvar) store_packet<P, E>(grad_logvar + start, dlogvar);
+  }
+
+  __device__ __forceinline__ void element(int64_t i) {
+    const T t = element_of<T>(args.target, 0, (target - static_cast<const Q*>(args.target.data)) + i);
+    const ElementNll<T> e = f(value_of(param[i]), element_logvar ? value_of(logvar[i]) : T(0), t);
+    if (Traits::with_sum) tile_sum += e.value;
+    if (pass == Pass::elements) values[i] = e.value + static_cast<T>(args.constant);
+    if (!Traits::with_grad) return;
+    set(grad_param[i], e.dparam * scale);
+    if (element_logvar) set(grad_logvar[i], e.dlogvar * scale);
+    if (F::has_logvar && !element_logvar) tile_logvar_sum += e.dlogvar * scale;
+  }
+};
+
+// One row element by element: any dtypes, strides and alignment, weights, and gradients that are absent.
+template <class F, class P, Pass pass>
+struct NllElements : NllTraits<F, P, pass> {
+  using Traits = NllTraits<F, P, pass>;
+  using Traits::element_logvar;
+  using typename Traits::T;
+  static constexpr bool adds_constant = true;
+
+  const ElboArgs& args;
+  const Place& place;
+  F f;
+  T scale;
+  int64_t row = 0, target_row = 0;
+  T tile_sum = T(0), tile_logvar_sum = T(0);
+  double sum = 0, logvar_sum = 0;
+
+  __device__ __forceinline__ NllElements(const ElboArgs& a, const Place& p, double factor)
+      : args(a), place(p), f(Functor<F, T>::make(a)), scale(static_cast<T>(factor)) {}
+
+  __device__ __forceinline__ void set_row(int64_t index) {
+    row = index;
+    target_row = target_row_of(args, row);
+  }
+
+  __device__ __forceinline__ void tile(int index) {
+    tile_sum = tile_logvar_sum = T(0);
+    walk_elements<Traits::E>(place, args.cols, index, *this);
     sum += tile_sum;
     logvar_sum += tile_logvar_sum;
   }
 
-  __device__ __forceinline__ void packets(const int64_t (&start)[U], const bool (&whole)[U]) {
-    Raw<T, E> raw_param[U], raw_logvar[U], raw_target[U];
-    VAE_FAST_UNROLL
-    for (int u = 0; u < U; ++u) {
-      if (!whole[u]) continue;
-      raw_param[u] = param.load(start[u]);
-      if (element_logvar) raw_logvar[u] = logvar.load(start[u]);
-      raw_target[u] = target.load(start[u]);
-    }
-    VAE_FAST_UNROLL
-    for (int u = 0; u < U; ++u)
-      if (whole[u]) packet(start[u], raw_param[u], raw_logvar[u], raw_target[u]);
-  }
-
-  __device__ __forceinline__ void packet(int64_t start, const Raw<T, E>& raw_param,
-                                         const Raw<T, E>& raw_logvar, const Raw<T, E>& raw_target) {
-    T x[E], v[E], t[E], value[E], dparam[E], dlogvar[E];
-    param.values(raw_param, x);
-    target.values(raw_target, t);
-    if (element_logvar) logvar.values(raw_logvar, v);
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i) {
-      const ElementNll<T> e = f(x[i], element_logvar ? v[i] : T(0), t[i]);
-      value[i] = e.value + constant;
-      dparam[i] = e.dparam * scale;
-      dlogvar[i] = e.dlogvar * scale;
-    }
-    if (args.weight.data) {
-      T w[E];
-      weight.values(start, w);
-      VAE_FAST_UNROLL
-      for (int i = 0; i < E; ++i) {
-        value[i] *= w[i];
-        dparam[i] *= w[i];
-        dlogvar[i] *= w[i];
-      }
-    }
-    if (with_grad && args.grad_out.data) {
-      T g[E];
-      grad_out.values(start, g);
-      VAE_FAST_UNROLL
-      for (int i = 0; i < E; ++i) {
-        dparam[i] *= g[i];
-        dlogvar[i] *= g[i];
-      }
-    }
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i) {
-      if (with_value) tile_sum += value[i];
-      if (grad_of_logvar && !element_logvar) tile_logvar_sum += dlogvar[i];
-    }
-    if (with_value) values.packet(start, value);
-    if (with_grad) grad_param.packet(start, dparam);
-    if (grad_of_logvar && element_logvar) grad_logvar.packet(start, dlogvar);
-  }
-
   __device__ __forceinline__ void element(int64_t i) {
-    const ElementNll<T> e = f(param.element(i), element_logvar ? logvar.element(i) : T(0), target.element(i));
-    const T w = weight.element(i), g = with_grad ? grad_out.element(i) : T(1);
-    const T value = (e.value + constant) * w;
-    const T dparam = e.dparam * scale * w * g, dlogvar = e.dlogvar * scale * w * g;
-    if (with_value) {
+    const ElementNll<T> e =
+        f(element_of<T>(args.param, row, i), element_logvar ? element_of<T>(args.logvar, row, i) : T(0),
+          element_of<T>(args.target, target_row, i));
+    const T weight = element_or<T>(args.weight, target_row, i, T(1));
+    if (Traits::with_value) {
+      const T value = (e.value + static_cast<T>(args.constant)) * weight;
       tile_sum += value;
-      values.element(i, value);
+      if (pass == Pass::elements) set_element<T>(args.values, row, i, value);
     }
-    if (with_grad) grad_param.element(i, dparam);
-    if (grad_of_logvar && element_logvar) grad_logvar.element(i, dlogvar);
-    if (grad_of_logvar && !element_logvar) tile_logvar_sum += dlogvar;
+    if (!Traits::with_grad) return;
+    const T factor = element_or<T>(args.grad_out, args.grad_out_of_batch ? target_row : row, i, T(1));
+    if (args.grad_param.data) set_element<T>(args.grad_param, row, i, e.dparam * scale * weight * factor);
+    if (!F::has_logvar) return;
+    const T dlogvar = e.dlogvar * scale * weight * factor;
+    tile_logvar_sum += dlogvar;
+    if (args.grad_logvar.data) set_element<T>(args.grad_logvar, row, i, dlogvar);
   }
 };
 
@@ -204,8 +242,12 @@ __device__ __forceinline__ double latent_terms(const ElboArgs& args, double fact
   return sum;
 }
 
-__device__ __forceinline__ void write_loss(const ElboArgs& args, int64_t row, double recon, double kl,
-                                           double beta) {
+// The results of `rows` rows from their sums.
+template <class Row>
+__device__ __forceinline__ void write_loss(const ElboArgs& args, int64_t row, int64_t rows, double nll,
+                                           double kl_sum, double beta) {
+  if (!Row::adds_constant) nll += args.constant * static_cast<double>(args.samples * rows * args.cols);
+  const double recon = nll * args.recon_scale, kl = kl_sum * args.kl_scale;
   const bool with_kl = args.recon_out.data;
   set_element<double>(args.loss, row, 0, with_kl ? recon + beta * kl : recon);
   if (!with_kl) return;
@@ -214,55 +256,58 @@ __device__ __forceinline__ void write_loss(const ElboArgs& args, int64_t row, do
 }
 
 // One result, or elements, or gradients alone.
-template <class F, class P, bool with_value, bool with_grad>
-__global__ void __launch_bounds__(block_threads, blocks_per_processor) elbo_pooled(const ElboArgs args) {
-  using T = typename Storage<P>::compute;
-  const double factor = factor_of(args.grad);
-  if (args.unless_one && factor == 1.0) return;
-  const double beta = args.beta * factor_of(args.beta_factor);
+template <class Row>
+__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
+    elbo_pooled(const ElboArgs args) {
+  if (args.unless_one && factor_of(args.grad) == 1.0) return;
   const Place place(args.plan.lanes);
-  NllRow<F, P, with_value, with_grad> rows(args, place, args.recon_scale * factor);
-  for_each_tile(place, args.samples * args.batch, args.plan.tiles, rows);
+  Row rows(args, place, args.recon_scale * factor_of(args.grad));
+  for_each_tile(place, args.samples * args.rows, args.plan.tiles, rows);
+  // Read after the loop: registers are dear in it.
+  const double beta = args.beta * factor_of(args.beta_factor), factor = factor_of(args.grad);
   // From the last thread on: the first ones may have a tile more than the others.
   const int64_t threads = int64_t(gridDim.x) * block_threads;
   const int64_t worker = threads - 1 - (int64_t(blockIdx.x) * block_threads + threadIdx.x);
-  const double kl = latent_terms<T>(args, beta * args.kl_scale * factor, worker, threads);
+  const double kl = latent_terms<typename Row::T>(args, beta * args.kl_scale * factor, worker, threads);
   if (!args.shared.partial) return;
 
   double sums[3] = {rows.sum, kl, rows.logvar_sum};
   block_sums(sums);
   if (!sums_of_blocks(sums, args.shared.partial, args.shared.tickets, blockIdx.x, gridDim.x)) return;
   if (threadIdx.x != 0) return;
-  if (args.loss.data) write_loss(args, 0, sums[0] * args.recon_scale, sums[1] * args.kl_scale, beta);
+  if (args.loss.data) write_loss<Row>(args, 0, args.rows, sums[0], sums[1], beta);
   if (args.grad_shared_logvar.data) set_element<double>(args.grad_shared_logvar, 0, 0, sums[2]);
 }
 
 // One result for each row of the batch.
-template <class F, class P>
-__global__ void __launch_bounds__(block_threads, blocks_per_processor) elbo_by_row(const ElboArgs args) {
-  using T = typename Storage<P>::compute;
+template <class Row>
+__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
+    elbo_by_row(const ElboArgs args) {
+  using T = typename Row::T;
   const double beta = args.beta * factor_of(args.beta_factor);
   const Place place(args.plan.lanes);
-  NllRow<F, P, true, false> rows(args, place, 1.0);
-  const int64_t splits = args.plan.splits, tiles = args.plan.tiles, work = args.batch * splits;
+  Row rows(args, place, 1.0);
+  const int64_t splits = args.plan.splits, tiles = args.plan.tiles, work = args.rows * splits;
   // All groups of a block run this loop equally often: the sums below need every thread.
-  for (int64_t base = int64_t(blockIdx.x) * block_threads / place.lanes; base < work; base += place.groups) {
+  for (int64_t base = int64_t(blockIdx.x) * (block_threads / place.lanes); base < work;
+       base += place.groups()) {
     const int64_t item = base + static_cast<int>(threadIdx.x) / place.lanes;
-    const int64_t row = item / splits, split = item % splits;
+    const int64_t row = splits == 1 ? item : item / splits, split = item - row * splits;
     rows.sum = 0;
     double kl = 0;
     if (item < work) {
       for (int64_t s = 0; s < args.samples; ++s) {
         // Samples times tiles are dealt to the splits in turn.
         int64_t tile = splits == 1 ? 0 : ((split - s * tiles) % splits + splits) % splits;
-        if (tile < tiles) rows.set_row(s * args.batch + row);
-        for (; tile < tiles; tile += splits) rows.tile(tile);
+        if (tile < tiles) rows.set_row(s * args.rows + row);
+        for (; tile < tiles; tile += splits) rows.tile(static_cast<int>(tile));
       }
       if (split == 0) {
         if (args.kl.data && place.lane == 0) kl = element_of<double>(args.kl, row, 0);
         if (args.mu.data)
           for (int64_t j = place.lane; j < args.latents; j += place.lanes)
-            kl += portable::kl_standard(element_of<T>(args.mu, row, j), element_of<T>(args.latent_logvar, row, j));
+            kl += portable::kl_standard(element_of<T>(args.mu, row, j),
+                                        element_of<T>(args.latent_logvar, row, j));
       }
     }
     double sums[2] = {rows.sum, kl};
@@ -270,29 +315,8 @@ __global__ void __launch_bounds__(block_threads, blocks_per_processor) elbo_by_r
     if (splits > 1 && !sums_of_blocks(sums, args.shared.partial + row * splits * 2, args.shared.tickets + row,
                                       split, splits))
       continue;
-    if (item < work && place.lane == 0)
-      write_loss(args, row, sums[0] * args.recon_scale, sums[1] * args.kl_scale, beta);
+    if (item < work && place.lane == 0) write_loss<Row>(args, row, 1, sums[0], sums[1], beta);
   }
-}
-
-template <class F, class P>
-inline const char* launch_elbo(const ElboArgs& args, void* stream) {
-  const int64_t blocks = args.plan.blocks;
-  if (args.per_row) return launch(elbo_by_row<F, P>, blocks, block_threads, stream, args);
-  const bool with_value = args.loss.data || args.values.data;
-  const bool with_grad = args.grad_param.data || args.grad_logvar.data || args.grad_shared_logvar.data;
-  if (!with_grad) return launch(elbo_pooled<F, P, true, false>, blocks, block_threads, stream, args);
-  return with_value ? launch(elbo_pooled<F, P, true, true>, blocks, block_threads, stream, args)
-                    : launch(elbo_pooled<F, P, false, true>, blocks, block_threads, stream, args);
-}
-
-template <class P>
-inline const char* elbo_of(const ElboArgs& args, void* stream) {
-  using T = typename Storage<P>::compute;
-  if (args.likelihood == Likelihood::bernoulli) return launch_elbo<Bernoulli<T>, P>(args, stream);
-  if (!args.logvar.data) return launch_elbo<GaussianUnit<T>, P>(args, stream);
-  return args.shared_logvar ? launch_elbo<GaussianShared<T>, P>(args, stream)
-                            : launch_elbo<GaussianElement<T>, P>(args, stream);
 }
 
 }  // namespace cuda

@@ -7,22 +7,29 @@ namespace vae_fast {
 namespace cuda {
 
 constexpr int warp_threads = 32;
-constexpr int packets_in_flight = 2;    // of each operand, before the first is used
+constexpr int packets_of_tile = 2;       // of each lane
 constexpr int blocks_per_processor = 4;  // resident ones, promised to the compiler: 64 registers a thread
+constexpr int double_blocks = 2;         // the same of float64 kernels: 128
 
 // Elements of a packet, the 16 bytes that a thread reads at once.
-constexpr int packet_of(DType dtype) {
-  return dtype == DType::float64 ? 2 : dtype == DType::float32 ? 4 : 8;
+constexpr int packet_of(DType dtype) { return dtype == DType::float64 ? 2 : dtype == DType::float32 ? 4 : 8; }
+
+// The same of a likelihood. Three streams of 16 bytes do not fit into 64 registers: 8 where each element
+// has a log-variance of two bytes.
+constexpr int nll_packet_of(DType dtype, bool element_logvar) {
+  return element_logvar && packet_of(dtype) == 8 ? 4 : packet_of(dtype);
 }
 
-// The same where noise is drawn, four elements at a time.
-constexpr int noise_packet_of(DType dtype) { return packet_of(dtype) == 8 ? 8 : 4; }
+// The same of a KL, with up to eight streams.
+constexpr int kl_packet_of(DType dtype) { return packet_of(dtype) == 8 ? 4 : packet_of(dtype); }
+
+constexpr int noise_packet = 4;  // elements of a group of the noise (math/normal.h)
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A row may start up to a packet before its first element, so that packets are aligned.
-inline int64_t tiles_of(int64_t cols, int packet, int lanes) {
-  return cols ? ceil_div(cols + packet - 1, int64_t(lanes) * packet * packets_in_flight) : 0;
+inline int tiles_of(int64_t cols, int packet, int lanes) {
+  return cols ? static_cast<int>(ceil_div(cols + packet - 1, int64_t(lanes) * packet * packets_of_tile)) : 0;
 }
 
 // Few enough threads that short rows keep all of them busy; the whole block for long ones.

@@ -1,5 +1,5 @@
-// Packets: neighbouring elements of any dtype that a thread moves at once, 16 bytes where the dtype is
-// the kernel's own, and single elements for the ends of rows and for operands that are not aligned.
+// Packets: neighbouring elements that a thread moves at once, 16 bytes of a kernel's parameters; and single
+// elements of any dtype.
 #pragma once
 
 #include "../math/convert.h"
@@ -14,15 +14,18 @@
 namespace vae_fast {
 namespace cuda {
 
-// Storage types without arithmetic of their own.
+// Storage types without arithmetic of their own. A byte is a uint8 target, x / 255, or a bool.
 struct bfloat16 {
   uint16_t bits;
 };
 struct float16 {
   uint16_t bits;
 };
+struct byte {
+  uint8_t bits;
+};
 
-// The arithmetic's type and the dtype of a storage type.
+// The arithmetic's type and the dtype of a parameter's storage type.
 template <class P>
 struct Storage;
 template <>
@@ -46,12 +49,9 @@ struct Storage<float16> {
   static constexpr DType dtype = DType::float16;
 };
 
-__host__ __device__ constexpr int size_of(DType dtype) {
-  return dtype == DType::float64                               ? 8
-         : dtype == DType::float32                             ? 4
-         : dtype == DType::uint8 || dtype == DType::boolean ? 1
-                                                               : 2;
-}
+// Resident blocks of a kernel, by its arithmetic.
+template <class T>
+constexpr int resident_of = sizeof(T) == 8 ? double_blocks : blocks_per_processor;
 
 __device__ __forceinline__ float half_to_float(uint16_t bits) {
 #ifdef __CUDA_ARCH__
@@ -77,240 +77,170 @@ __device__ __forceinline__ uint16_t float_to_brain(float x) {
 #endif
 }
 
-// A byte of a word as a float: put into the mantissa of 2^23, which is cheaper than a conversion.
-__device__ __forceinline__ float byte_of(uint32_t word, int index) {
-  const uint32_t bits = (word >> (8 * index) & 0xffu) | 0x4b000000u;
-  return portable::bits_float(static_cast<int32_t>(bits)) - 8388608.0f;
-}
+// E elements of storage type Q as they lie in memory, in registers.
+template <class Q, int E>
+struct Packet {
+  static constexpr int bytes = E * static_cast<int>(sizeof(Q));
+  static constexpr int words = bytes / 4;
+  static_assert(bytes == 4 || bytes == 8 || bytes % 16 == 0, "a packet is one load or several of 16 bytes");
+  uint32_t word[words];
 
-__device__ __forceinline__ double double_of(uint32_t low, uint32_t high) {
-  const uint64_t bits = static_cast<uint64_t>(high) << 32 | low;
+  static __device__ __forceinline__ Packet load(const Q* p) {
+    Packet packet;
+    if constexpr (bytes == 4) {
+      packet.word[0] = __ldg(reinterpret_cast<const uint32_t*>(p));
+    } else if constexpr (bytes == 8) {
+      const uint2 q = __ldg(reinterpret_cast<const uint2*>(p));
+      packet.word[0] = q.x;
+      packet.word[1] = q.y;
+    } else {
+      VAE_FAST_UNROLL
+      for (int k = 0; k < words / 4; ++k) {
+        const uint4 q = __ldg(reinterpret_cast<const uint4*>(p) + k);
+        packet.word[4 * k] = q.x;
+        packet.word[4 * k + 1] = q.y;
+        packet.word[4 * k + 2] = q.z;
+        packet.word[4 * k + 3] = q.w;
+      }
+    }
+    return packet;
+  }
+
+  __device__ __forceinline__ void store(Q* p) const {
+    if constexpr (bytes == 4) {
+      *reinterpret_cast<uint32_t*>(p) = word[0];
+    } else if constexpr (bytes == 8) {
+      *reinterpret_cast<uint2*>(p) = make_uint2(word[0], word[1]);
+    } else {
+      VAE_FAST_UNROLL
+      for (int k = 0; k < words / 4; ++k)
+        reinterpret_cast<uint4*>(p)[k] =
+            make_uint4(word[4 * k], word[4 * k + 1], word[4 * k + 2], word[4 * k + 3]);
+    }
+  }
+};
+
+// What a byte means: x / 255 correctly rounded, as the sum of two exact products, or x itself.
+struct ByteScale {
+  float high, low;
+  static __device__ __forceinline__ ByteScale of(DType dtype) {
+    return dtype == DType::uint8 ? ByteScale{0x1.0101p-8f, 0x1.0101p-32f} : ByteScale{1.0f, 0.0f};
+  }
+  __device__ __forceinline__ float operator()(float x) const {
+    return portable::multiply_add(x, low, x * high);
+  }
+};
+
+// Element i of a packet.
+template <int E>
+__device__ __forceinline__ float value_of(const Packet<float, E>& packet, int i, ByteScale) {
+  return portable::bits_float(static_cast<int32_t>(packet.word[i]));
+}
+template <int E>
+__device__ __forceinline__ float value_of(const Packet<bfloat16, E>& packet, int i, ByteScale) {
+  const uint32_t pair = packet.word[i / 2];
+  return portable::bits_float(static_cast<int32_t>(i % 2 ? pair & 0xffff0000u : pair << 16));
+}
+template <int E>
+__device__ __forceinline__ float value_of(const Packet<float16, E>& packet, int i, ByteScale) {
+  return half_to_float(static_cast<uint16_t>(packet.word[i / 2] >> (16 * (i % 2))));
+}
+template <int E>
+__device__ __forceinline__ float value_of(const Packet<byte, E>& packet, int i, ByteScale scale) {
+  // Put into the mantissa of 2^23, which is cheaper than a conversion.
+  const uint32_t bits = (packet.word[i / 4] >> (8 * (i % 4)) & 0xffu) | 0x4b000000u;
+  return scale(portable::bits_float(static_cast<int32_t>(bits)) - 8388608.0f);
+}
+template <int E>
+__device__ __forceinline__ double value_of(const Packet<double, E>& packet, int i, ByteScale) {
+  const uint64_t bits = static_cast<uint64_t>(packet.word[2 * i + 1]) << 32 | packet.word[2 * i];
   double x;
   memcpy(&x, &bits, sizeof x);
   return x;
 }
-
-// E elements as they lie in memory, in registers. float64 among floats is moved element by element, so
-// a packet never needs more words than elements, or twice as many where the arithmetic is double.
-template <class T, int E>
-struct Raw {
-  static constexpr int words = E * static_cast<int>(sizeof(T)) / 4;
-  uint32_t word[words];
-};
-
-// Whether an operand of this dtype can be moved in packets.
-template <class T>
-__device__ __forceinline__ bool has_packets(DType dtype) {
-  return sizeof(T) == 8 || dtype != DType::float64;
+template <class P, int E>
+__device__ __forceinline__ typename Storage<P>::compute value_of(const Packet<P, E>& packet, int i) {
+  return value_of(packet, i, ByteScale{});
 }
 
-template <class T, int E>
-__device__ __forceinline__ Raw<T, E> load_raw(const char* p, int bytes) {
-  Raw<T, E> raw;
-  if (bytes >= 16) {
-    VAE_FAST_UNROLL
-    for (int k = 0; k < Raw<T, E>::words / 4; ++k) {
-      if (16 * k < bytes) {
-        const uint4 q = __ldg(reinterpret_cast<const uint4*>(p) + k);
-        raw.word[4 * k] = q.x;
-        raw.word[4 * k + 1] = q.y;
-        raw.word[4 * k + 2] = q.z;
-        raw.word[4 * k + 3] = q.w;
-      }
-    }
-  } else if (bytes == 8) {
-    const uint2 q = __ldg(reinterpret_cast<const uint2*>(p));
-    raw.word[0] = q.x;
-    raw.word[1] = q.y;
-  } else if (bytes == 4) {
-    raw.word[0] = __ldg(reinterpret_cast<const uint32_t*>(p));
-  } else {
-    raw.word[0] = __ldg(reinterpret_cast<const uint16_t*>(p));
-  }
-  return raw;
+// E values rounded to a packet.
+template <int E>
+__device__ __forceinline__ void fill(Packet<float, E>& packet, const float (&value)[E]) {
+  VAE_FAST_UNROLL
+  for (int i = 0; i < E; ++i) packet.word[i] = static_cast<uint32_t>(portable::float_bits(value[i]));
 }
-
-template <class T, int E>
-__device__ __forceinline__ void unpack(const Raw<T, E>& raw, DType dtype, T (&out)[E]) {
-  if (dtype == DType::float32) {
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i) out[i] = portable::bits_float(static_cast<int32_t>(raw.word[i]));
-  } else if (dtype == DType::bfloat16) {
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i)
-      out[i] = portable::bits_float(static_cast<int32_t>(i % 2 ? raw.word[i / 2] & 0xffff0000u
-                                                               : raw.word[i / 2] << 16));
-  } else if (dtype == DType::float16) {
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i)
-      out[i] = half_to_float(static_cast<uint16_t>(raw.word[i / 2] >> (16 * (i % 2))));
-  } else if (dtype == DType::uint8) {
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i) out[i] = portable::byte_to_unit(static_cast<T>(byte_of(raw.word[i / 4], i % 4)));
-  } else if (dtype == DType::boolean) {
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i) out[i] = byte_of(raw.word[i / 4], i % 4);
-  } else if constexpr (sizeof(T) == 8) {
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i) out[i] = double_of(raw.word[2 * i], raw.word[2 * i + 1]);
+template <int E>
+__device__ __forceinline__ void fill(Packet<bfloat16, E>& packet, const float (&value)[E]) {
+  VAE_FAST_UNROLL
+  for (int i = 0; i < E / 2; ++i)
+    packet.word[i] =
+        static_cast<uint32_t>(float_to_brain(value[2 * i + 1])) << 16 | float_to_brain(value[2 * i]);
+}
+template <int E>
+__device__ __forceinline__ void fill(Packet<float16, E>& packet, const float (&value)[E]) {
+  VAE_FAST_UNROLL
+  for (int i = 0; i < E / 2; ++i)
+    packet.word[i] =
+        static_cast<uint32_t>(float_to_half(value[2 * i + 1])) << 16 | float_to_half(value[2 * i]);
+}
+template <int E>
+__device__ __forceinline__ void fill(Packet<double, E>& packet, const double (&value)[E]) {
+  VAE_FAST_UNROLL
+  for (int i = 0; i < E; ++i) {
+    uint64_t bits;
+    memcpy(&bits, &value[i], sizeof bits);
+    packet.word[2 * i] = static_cast<uint32_t>(bits);
+    packet.word[2 * i + 1] = static_cast<uint32_t>(bits >> 32);
   }
 }
 
-template <class T>
-__device__ __forceinline__ T load_element(const char* row, DType dtype, int64_t i) {
-  switch (dtype) {
-    case DType::float32: return static_cast<T>(reinterpret_cast<const float*>(row)[i]);
-    case DType::float64: return static_cast<T>(reinterpret_cast<const double*>(row)[i]);
-    case DType::bfloat16: return portable::bfloat16_to_float(reinterpret_cast<const uint16_t*>(row)[i]);
-    case DType::float16: return half_to_float(reinterpret_cast<const uint16_t*>(row)[i]);
-    case DType::uint8: return portable::byte_to_unit(static_cast<T>(reinterpret_cast<const uint8_t*>(row)[i]));
-    default: return static_cast<T>(reinterpret_cast<const uint8_t*>(row)[i] != 0);
-  }
+template <class P, int E, class T>
+__device__ __forceinline__ void store_packet(P* p, const T (&value)[E]) {
+  Packet<P, E> packet;
+  fill(packet, value);
+  packet.store(p);
 }
 
-template <class T>
-__device__ __forceinline__ void store_element(char* row, DType dtype, int64_t i, T value) {
-  switch (dtype) {
-    case DType::float64: reinterpret_cast<double*>(row)[i] = value; break;
-    case DType::bfloat16:
-      reinterpret_cast<uint16_t*>(row)[i] = float_to_brain(static_cast<float>(value));
-      break;
-    case DType::float16:
-      reinterpret_cast<uint16_t*>(row)[i] = float_to_half(static_cast<float>(value));
-      break;
-    default: reinterpret_cast<float*>(row)[i] = static_cast<float>(value); break;
-  }
-}
+// Single elements of the kernel's own types.
+__device__ __forceinline__ float value_of(float x) { return x; }
+__device__ __forceinline__ double value_of(double x) { return x; }
+__device__ __forceinline__ float value_of(bfloat16 x) { return portable::bfloat16_to_float(x.bits); }
+__device__ __forceinline__ float value_of(float16 x) { return half_to_float(x.bits); }
+__device__ __forceinline__ void set(float& x, float value) { x = value; }
+__device__ __forceinline__ void set(double& x, double value) { x = value; }
+__device__ __forceinline__ void set(bfloat16& x, float value) { x.bits = float_to_brain(value); }
+__device__ __forceinline__ void set(float16& x, float value) { x.bits = float_to_half(value); }
 
-__device__ __forceinline__ uint32_t pair_of(uint16_t low, uint16_t high) {
-  return static_cast<uint32_t>(high) << 16 | low;
-}
-
-template <int Words>
-__device__ __forceinline__ void store_words(char* p, const uint32_t (&word)[Words]) {
-  if constexpr (Words % 4 == 0) {
-    VAE_FAST_UNROLL
-    for (int k = 0; k < Words / 4; ++k)
-      reinterpret_cast<uint4*>(p)[k] =
-          make_uint4(word[4 * k], word[4 * k + 1], word[4 * k + 2], word[4 * k + 3]);
-  } else if constexpr (Words == 2) {
-    *reinterpret_cast<uint2*>(p) = make_uint2(word[0], word[1]);
-  } else {
-    static_assert(Words == 1);
-    *reinterpret_cast<uint32_t*>(p) = word[0];
-  }
-}
-
-template <class T, int E>
-__device__ __forceinline__ void store_packet(char* p, DType dtype, const T (&value)[E]) {
-  if (dtype == DType::float64) {
-    if constexpr (sizeof(T) == 8) {
-      uint32_t word[2 * E];
-      memcpy(word, value, sizeof word);
-      store_words(p, word);
-    }
-  } else if (dtype == DType::float32) {
-    uint32_t word[E];
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E; ++i)
-      word[i] = static_cast<uint32_t>(portable::float_bits(static_cast<float>(value[i])));
-    store_words(p, word);
-  } else {
-    uint32_t word[E / 2];
-    VAE_FAST_UNROLL
-    for (int i = 0; i < E / 2; ++i) {
-      const float low = static_cast<float>(value[2 * i]), high = static_cast<float>(value[2 * i + 1]);
-      word[i] = dtype == DType::bfloat16 ? pair_of(float_to_brain(low), float_to_brain(high))
-                                         : pair_of(float_to_half(low), float_to_half(high));
-    }
-    store_words(p, word);
-  }
-}
-
-// One row of an input. Absent inputs and inputs with a column stride of 0 are constant along it.
-template <class T, int E>
-struct Source {
-  const char* row;
-  T constant;
-  DType dtype;
-
-  __device__ __forceinline__ Source(const Operand& a, T value_if_absent)
-      : row(nullptr), constant(value_if_absent), dtype(a.dtype) {}
-
-  __device__ __forceinline__ void set_row(const Operand& a, int64_t index) {
-    if (!a.data) return;
-    const char* first = static_cast<const char*>(a.data) + index * a.row_stride * size_of(a.dtype);
-    if (a.col_stride)
-      row = first;
-    else
-      constant = load_element<T>(first, a.dtype, 0);
-  }
-
-  // Whether packets that start `shift` elements before the row are aligned.
-  __device__ __forceinline__ bool aligned(int shift) const {
-    if (!row) return true;
-    const int bytes = E * size_of(dtype);
-    const uintptr_t start = reinterpret_cast<uintptr_t>(row) - static_cast<uintptr_t>(shift * size_of(dtype));
-    return has_packets<T>(dtype) && start % static_cast<uintptr_t>(bytes < 16 ? bytes : 16) == 0;
-  }
-
-  __device__ __forceinline__ Raw<T, E> load(int64_t i) const {
-    return row ? load_raw<T, E>(row + i * size_of(dtype), E * size_of(dtype)) : Raw<T, E>{};
-  }
-
-  __device__ __forceinline__ void values(const Raw<T, E>& raw, T (&out)[E]) const {
-    if (row) {
-      unpack<T, E>(raw, dtype, out);
-    } else {
-      VAE_FAST_UNROLL
-      for (int i = 0; i < E; ++i) out[i] = constant;
-    }
-  }
-
-  __device__ __forceinline__ void values(int64_t i, T (&out)[E]) const { values(load(i), out); }
-  __device__ __forceinline__ T element(int64_t i) const {
-    return row ? load_element<T>(row, dtype, i) : constant;
-  }
-};
-
-// One row of an output, nowhere if absent.
-template <class T, int E>
-struct Sink {
-  char* row;
-  DType dtype;
-
-  __device__ __forceinline__ explicit Sink(const Operand& a) : row(nullptr), dtype(a.dtype) {}
-
-  __device__ __forceinline__ void set_row(const Operand& a, int64_t index) {
-    if (a.data) row = static_cast<char*>(a.data) + index * a.row_stride * size_of(a.dtype);
-  }
-
-  __device__ __forceinline__ bool aligned(int shift) const {
-    const int bytes = E * size_of(dtype);
-    const uintptr_t start = reinterpret_cast<uintptr_t>(row) - static_cast<uintptr_t>(shift * size_of(dtype));
-    return !row || (has_packets<T>(dtype) && start % static_cast<uintptr_t>(bytes < 16 ? bytes : 16) == 0);
-  }
-
-  __device__ __forceinline__ void packet(int64_t i, const T (&value)[E]) const {
-    if (row) store_packet<T, E>(row + i * size_of(dtype), dtype, value);
-  }
-
-  __device__ __forceinline__ void element(int64_t i, T value) const {
-    if (row) store_element<T>(row, dtype, i, value);
-  }
-};
-
-// One element of an operand.
+// One element of an operand of any dtype.
 template <class T>
 __device__ __forceinline__ T element_of(const Operand& a, int64_t row, int64_t col) {
-  const char* first = static_cast<const char*>(a.data) + row * a.row_stride * size_of(a.dtype);
-  return load_element<T>(first, a.dtype, col * a.col_stride);
+  const int64_t i = row * a.row_stride + col * a.col_stride;
+  switch (a.dtype) {
+    case DType::float32: return static_cast<T>(static_cast<const float*>(a.data)[i]);
+    case DType::float64: return static_cast<T>(static_cast<const double*>(a.data)[i]);
+    case DType::bfloat16: return portable::bfloat16_to_float(static_cast<const uint16_t*>(a.data)[i]);
+    case DType::float16: return half_to_float(static_cast<const uint16_t*>(a.data)[i]);
+    case DType::uint8: return portable::byte_to_unit(static_cast<T>(static_cast<const uint8_t*>(a.data)[i]));
+    default: return static_cast<T>(static_cast<const uint8_t*>(a.data)[i] != 0);
+  }
+}
+
+template <class T>
+__device__ __forceinline__ T element_or(const Operand& a, int64_t row, int64_t col, T absent) {
+  return a.data ? element_of<T>(a, row, col) : absent;
 }
 
 template <class T>
 __device__ __forceinline__ void set_element(const Operand& a, int64_t row, int64_t col, T value) {
-  char* first = static_cast<char*>(a.data) + row * a.row_stride * size_of(a.dtype);
-  store_element<T>(first, a.dtype, col, value);
+  const int64_t i = row * a.row_stride + col * a.col_stride;
+  switch (a.dtype) {
+    case DType::float64: static_cast<double*>(a.data)[i] = value; break;
+    case DType::bfloat16:
+      static_cast<uint16_t*>(a.data)[i] = float_to_brain(static_cast<float>(value));
+      break;
+    case DType::float16: static_cast<uint16_t*>(a.data)[i] = float_to_half(static_cast<float>(value)); break;
+    default: static_cast<float*>(a.data)[i] = static_cast<float>(value); break;
+  }
 }
 
 }  // namespace cuda

@@ -8,10 +8,12 @@
 #define VAE_FAST_HD inline __attribute__((always_inline))
 #endif
 
-#ifdef __CUDA_ARCH__
+#ifdef __CUDACC__
 #define VAE_FAST_UNROLL _Pragma("unroll")
+#define VAE_FAST_NO_UNROLL _Pragma("unroll 1")
 #else
 #define VAE_FAST_UNROLL _Pragma("GCC unroll 16")
+#define VAE_FAST_NO_UNROLL
 #endif
 
 // The CPU kernels include these headers once per instruction set, each time in a namespace of its own:

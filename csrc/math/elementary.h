@@ -73,12 +73,33 @@ VAE_FAST_HD float exponential(float x) {
 // exp(-|x|), the hot one: 0 below 2^-126.5 instead of gradual underflow, so that 2^n is one shift.
 VAE_FAST_HD float exponential_of_minus_magnitude(float x) {
   const float magnitude = bits_float(float_bits(x) & 0x7fffffff);
+#ifdef __CUDA_ARCH__
+  // GPUs have 2^x in hardware; what rounding took from the exponent is given back.
+  const float exponent = __fmul_rn(magnitude, -1.44269502f);
+  const float rest =
+      multiply_add(magnitude, -0x1.4ae0c0p-26f, multiply_add(magnitude, -1.44269502f, -exponent));
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(exponent));
+  return magnitude > 87.5f ? 0.0f : multiply_add(__fmul_rn(power, rest), 0.693147182f, power);
+#else
   const float magic = 12582912.0f + 127.0f;  // with the exponent's bias: the low bits are n + 127
   const float shifted = multiply_add(magnitude, -1.44269502f, magic);
   const float m = expm1_reduced(subtract_ln2(-magnitude, shifted - magic));
   const float scale = bits_float(static_cast<int32_t>(static_cast<uint32_t>(float_bits(shifted)) << 23));
   // Selecting here, not clamping above, keeps the comparison off the chain of dependent operations.
   return magnitude > 87.5f ? 0.0f : multiply_add(scale, m, scale);
+#endif
+}
+
+// 1 / x for x in [1, 2].
+VAE_FAST_HD float reciprocal(float x) {
+#ifdef __CUDA_ARCH__
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+#else
+  return 1.0f / x;
+#endif
 }
 
 // log(1 + x) + addend for x in [0, 1].
@@ -118,6 +139,7 @@ VAE_FAST_HD Expm1<float> expm1_and_minus(float x) {
   return {near ? series + x : direct, near ? series : direct - x};
 }
 
+VAE_FAST_HD double reciprocal(double x) { return 1.0 / x; }
 VAE_FAST_HD double exponential(double x) { return exp(x); }
 VAE_FAST_HD double exponential_of_minus_magnitude(double x) { return exp(-fabs(x)); }
 VAE_FAST_HD double log1p_unit_plus(double x, double addend) { return log1p(x) + addend; }

@@ -20,12 +20,12 @@ struct Bernoulli {
   static constexpr bool has_logvar = false;
   VAE_FAST_HD ElementNll<T> operator()(T logit, T, T target) const {
     const T e = exponential_of_minus_magnitude(logit);
-    const T reciprocal = T(1) / (T(1) + e);
+    const T inverse = reciprocal(T(1) + e);
     const bool positive = logit > T(0);
     ElementNll<T> out;
     // (softplus(x) - t x) without the cancellation: the step minus the target is exact or nearly so.
     out.value = log1p_unit_plus(e, ((positive ? T(1) : T(0)) - target) * logit);
-    out.dparam = (positive ? reciprocal : e * reciprocal) - target;
+    out.dparam = (positive ? inverse : e * inverse) - target;
     out.dlogvar = T(0);
     return out;
   }

@@ -18,7 +18,7 @@ ISA_VARIABLE = "VAE_FAST_ISA"
 
 
 def define(schema: str) -> None:
-    """Defines an operator whose kernels take any strides and are pure functions."""
+    """Defines an operator whose kernels take any strides."""
     library.define(schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout))
 
 

@@ -3,14 +3,15 @@
 For a scalar loss the gradient is known, up to the incoming factor, while the loss is being
 computed. In training the forward therefore writes it (3 element moves instead of 5). The backward
 hands that buffer over once, if the incoming gradient is 1; otherwise, and on any later backward, it
-computes the gradient from the inputs. Nothing is ever scaled in place, and every gradient is
-rounded once.
+computes the gradient from the inputs. On a GPU, where looking at the incoming gradient would make
+the host wait, a kernel looks: it leaves at once, or computes the gradient into the same buffer.
+Nothing is ever scaled, and every gradient is rounded once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import NONE, SAMPLE
 from . import layout
 from .extension import define
+from .latent import gaussian_kl
 from .routing import differentiable_backward, needs_composite_backward, needs_grad, use_composite
 
 _ARGUMENTS = (
@@ -30,15 +32,18 @@ _ARGUMENTS = (
 define(f"elbo({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
 define(f"elbo_with_grad({_ARGUMENTS}, int wants) -> (Tensor, Tensor, Tensor, Tensor[])")
 define(f"elbo_backward(Tensor grad, {_ARGUMENTS}, int wants) -> Tensor[]")
+define(f"elbo_regrad(Tensor grad, Tensor(a!)[] gradients, {_ARGUMENTS}, int wants) -> ()")
 
 _elbo = torch.ops.vae_fast.elbo.default
 _elbo_with_grad = torch.ops.vae_fast.elbo_with_grad.default
 _elbo_backward = torch.ops.vae_fast.elbo_backward.default
+_elbo_regrad = torch.ops.vae_fast.elbo_regrad.default
 
 # Tensor arguments in their order, and the bit of each that has a gradient in the kernels.
 _TENSORS = 8
 _BITS = {0: 1, 1: 2, 4: 4, 5: 8, 6: 16}
 _NO_GRADIENT = tuple(None for _ in range(12))
+_DOUBLE = torch.float64
 
 
 def _fake_loss(args: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,6 +108,11 @@ def _(grad: Tensor, *args: Any) -> list[Tensor]:
     return _fake_gradients(args, args[12], grad)
 
 
+@torch.library.register_fake("vae_fast::elbo_regrad")
+def _(grad: Tensor, gradients: list[Tensor], *args: Any) -> None:
+    return None
+
+
 def _wants(needed: Sequence[bool]) -> int:
     return sum(bit for index, bit in _BITS.items() if needed[index])
 
@@ -139,8 +149,11 @@ class _ELBO(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        # A per-sample or per-element incoming gradient is almost never 1: no buffer then.
-        wants = _wants(ctx.needs_input_grad) if args[11] > SAMPLE else 0
+        # A per-sample or per-element incoming gradient is almost never 1: no buffer then. Nor is
+        # that of float16 parameters, which are trained under a gradient scaler; on a GPU the wasted
+        # buffer would cost more than looking at its factor later.
+        likely_one = args[11] > SAMPLE and not (args[0].is_cuda and args[0].dtype == torch.float16)
+        wants = _wants(ctx.needs_input_grad) if likely_one else 0
         loss, recon, kl, grads = _elbo_with_grad(*args, wants)
         ctx.gradients = grads if wants else None
         _setup(ctx, args, (loss, recon, kl))
@@ -160,9 +173,14 @@ class _ELBO(torch.autograd.Function):
             )
             return (*grads, None, None, None, None)
         gradients, ctx.gradients = ctx.gradients, None
-        if gradients is not None and type(grad) is Tensor and grad.item() == 1.0:
-            return _place(gradients, ctx.needs_input_grad)
-        return _recompute(ctx, grad)
+        if gradients is None or type(grad) is not Tensor:
+            return _recompute(ctx, grad)
+        if grad.is_cuda:
+            wants = _wants(ctx.needs_input_grad)
+            _elbo_regrad(grad, gradients, *ctx.saved_tensors, *ctx.options, wants)
+        elif grad.item() != 1.0:
+            return _recompute(ctx, grad)
+        return _place(gradients, ctx.needs_input_grad)
 
 
 def elbo(
@@ -183,6 +201,10 @@ def elbo(
 
     Arguments are checked by the caller.
     """
+    if mu is not None and param.is_cuda and (mu.dtype == _DOUBLE) != (param.dtype == _DOUBLE):
+        # One kernel has one arithmetic: a latent in double gets its own.
+        kl = gaussian_kl(mu, cast(Tensor, logvar), None, None, SAMPLE)
+        mu = logvar = None
     args = (
         param,
         param_logvar,

@@ -1,0 +1,41 @@
+// The operators of one device, VAE_FAST_DEVICE, in the signatures of the schemas (vae_fast/ops).
+#pragma once
+
+#include <tuple>
+
+#include "tensors.h"
+
+namespace vae_fast {
+namespace VAE_FAST_DEVICE {
+
+std::tuple<Tensor, Tensor> reparameterize_kl(Tensor mu, Tensor logvar, OptionalTensor seed,
+                                             OptionalTensor eps, std::optional<int64_t> num_samples,
+                                             bool with_kl);
+
+std::tuple<Tensor, Tensor> reparameterize_kl_backward(OptionalTensor grad_z, OptionalTensor grad_kl,
+                                                      Tensor mu, Tensor logvar, OptionalTensor seed,
+                                                      OptionalTensor eps);
+
+Tensor gaussian_kl(Tensor mu, Tensor logvar, OptionalTensor prior_mu, OptionalTensor prior_logvar,
+                   int64_t reduction);
+
+std::vector<Tensor> gaussian_kl_backward(Tensor grad, Tensor mu, Tensor logvar, OptionalTensor prior_mu,
+                                         OptionalTensor prior_logvar, int64_t reduction, int64_t wants);
+
+std::tuple<Tensor, Tensor, Tensor> elbo(Tensor param, OptionalTensor param_logvar, Tensor target,
+                                        OptionalTensor weight, OptionalTensor kl, OptionalTensor mu,
+                                        OptionalTensor logvar, OptionalTensor beta_tensor, double beta,
+                                        int64_t likelihood, double constant, int64_t reduction);
+
+std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> elbo_with_grad(
+    Tensor param, OptionalTensor param_logvar, Tensor target, OptionalTensor weight, OptionalTensor kl,
+    OptionalTensor mu, OptionalTensor logvar, OptionalTensor beta_tensor, double beta, int64_t likelihood,
+    double constant, int64_t reduction, int64_t wants);
+
+std::vector<Tensor> elbo_backward(Tensor grad, Tensor param, OptionalTensor param_logvar, Tensor target,
+                                  OptionalTensor weight, OptionalTensor kl, OptionalTensor mu,
+                                  OptionalTensor logvar, OptionalTensor beta_tensor, double beta,
+                                  int64_t likelihood, double constant, int64_t reduction, int64_t wants);
+
+}  // namespace VAE_FAST_DEVICE
+}  // namespace vae_fast
