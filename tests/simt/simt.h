@@ -90,16 +90,16 @@ inline void __stcs(T* p, T value) {
 
 // Barriers.
 
-namespace simt __attribute__((visibility("hidden"))) {
+namespace simt {
 
-  constexpr uint32_t all_lanes = 0xffffffffu;
+constexpr uint32_t all_lanes = 0xffffffffu;
 
-  inline uint64_t barrier(const char* kind, bool vote) {
-    Offer offer;
-    offer.value = vote;
-    offer.ordered = true;
-    return Scheduler::get().meet_block(kind, offer);
-  }
+inline uint64_t barrier(const char* kind, bool vote) {
+  Offer offer;
+  offer.value = vote;
+  offer.ordered = true;
+  return Scheduler::get().meet_block(kind, offer);
+}
 
 }  // namespace simt
 
@@ -132,26 +132,25 @@ inline int __all_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote
 // The least that CUDA promises: the lane that asks.
 inline unsigned __activemask() { return 1u << (simt::Scheduler::get().current() % warpSize); }
 
-namespace simt __attribute__((visibility("hidden"))) {
+namespace simt {
 
-  // Every lane gets the value of the lane source(lane, first, last), if that lies in its own segment of
-  // `width` lanes from first to last, else its own.
-  template <class T, class Source>
-  inline T shuffle(const char* kind, uint32_t mask, T value, int width, Source source) {
-    static_assert(std::is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8),
-                  "CUDA shuffles 4 or 8 bytes");
-    if (width < 1 || width > warp_lanes || (width & (width - 1)))
-      fail("%s with a width of %d, which is no power of two up to 32", kind, width);
-    Scheduler& scheduler = Scheduler::get();
-    const int lane = scheduler.current() % warp_lanes;
-    const int first = lane & ~(width - 1);
-    Offer offer;
-    memcpy(&offer.value, &value, sizeof value);
-    offer.source = scheduler.current() - lane + source(lane, first, first + width - 1);
-    const uint64_t received = scheduler.meet_warp(kind, mask, offer);
-    memcpy(&value, &received, sizeof value);
-    return value;
-  }
+// Every lane gets the value of the lane source(lane, first, last), if that lies in its own segment of
+// `width` lanes from first to last, else its own.
+template <class T, class Source>
+__attribute__((noinline)) T shuffle(const char* kind, uint32_t mask, T value, int width, Source source) {
+  static_assert(std::is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8), "CUDA shuffles 4 or 8 bytes");
+  if (width < 1 || width > warp_lanes || (width & (width - 1)))
+    fail("%s with a width of %d, which is no power of two up to 32", kind, width);
+  Scheduler& scheduler = Scheduler::get();
+  const int lane = scheduler.current() % warp_lanes;
+  const int first = lane & ~(width - 1);
+  Offer offer;
+  memcpy(&offer.value, &value, sizeof value);
+  offer.source = scheduler.current() - lane + source(lane, first, first + width - 1);
+  const uint64_t received = scheduler.meet_warp(kind, mask, offer);
+  memcpy(&value, &received, sizeof value);
+  return value;
+}
 
 }  // namespace simt
 
@@ -182,24 +181,24 @@ inline T __shfl_xor_sync(unsigned mask, T value, int bits, int width = warpSize)
 
 // Atomics of integers, relaxed as CUDA's. There are none of floats: their sums would depend on the schedule.
 
-namespace simt __attribute__((visibility("hidden"))) {
+namespace simt {
 
-  template <class T>
-  inline T exchange_if(T * p, T expected, T value) {
-    Scheduler::get().yield();
-    __atomic_compare_exchange_n(p, &expected, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-    return expected;
-  }
+template <class T>
+inline T exchange_if(T* p, T expected, T value) {
+  Scheduler::get().yield();
+  __atomic_compare_exchange_n(p, &expected, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return expected;
+}
 
-  // Replaces the value by update(value).
-  template <class T, class Update>
-  inline T modify(T * p, Update update) {
-    for (T old = __atomic_load_n(p, __ATOMIC_RELAXED);;) {
-      const T seen = exchange_if(p, old, update(old));
-      if (seen == old) return old;
-      old = seen;
-    }
+// Replaces the value by update(value).
+template <class T, class Update>
+inline T modify(T* p, Update update) {
+  for (T old = __atomic_load_n(p, __ATOMIC_RELAXED);;) {
+    const T seen = exchange_if(p, old, update(old));
+    if (seen == old) return old;
+    old = seen;
   }
+}
 
 }  // namespace simt
 

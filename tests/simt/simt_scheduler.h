@@ -3,7 +3,6 @@
 // meet in different primitives, end the process with a message.
 #pragma once
 
-#include <errno.h>
 #include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,372 +16,318 @@
 #include <vector>
 
 #include "simt_fiber.h"
+#include "simt_schedule.h"
 
-// Hidden: every program or library has a simulator of its own.
-namespace simt __attribute__((visibility("hidden"))) {
+namespace simt {
 
-  constexpr int warp_lanes = 32;
-  constexpr int most_threads = 1024;
-  constexpr int most_warps = most_threads / warp_lanes;
+struct Index {
+  unsigned x = 0, y = 0, z = 0;
+};
+struct Extent {
+  unsigned x = 1, y = 1, z = 1;
+};
+inline Index thread_index, block_index;
+inline Extent block_extent, grid_extent;
 
-  struct Index {
-    unsigned x = 0, y = 0, z = 0;
-  };
-  struct Extent {
-    unsigned x = 1, y = 1, z = 1;
-  };
-  inline Index thread_index, block_index;
-  inline Extent block_extent, grid_extent;
+[[noreturn]] __attribute__((format(printf, 1, 2))) inline void fail(const char* format, ...) {
+  fprintf(stderr, "simt: block %u: ", block_index.x);
+  va_list arguments;
+  va_start(arguments, format);
+  vfprintf(stderr, format, arguments);
+  va_end(arguments);
+  fputc('\n', stderr);
+  fflush(stderr);
+  abort();
+}
 
-  [[noreturn]] __attribute__((format(printf, 1, 2))) inline void fail(const char* format, ...) {
-    fprintf(stderr, "simt: block %u: ", block_index.x);
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    fflush(stderr);
-    abort();
+// `__shared__` variables are thread-local ones of the program or library that holds this code: it is the
+// only storage class that the linker gathers in one place, templates included. Other thread-local
+// variables in the same program would be spoilt too.
+struct __attribute__((visibility("hidden"))) SharedMemory {
+  char* data = nullptr;
+  size_t size = 0;
+
+  static SharedMemory find() {
+    static thread_local char in_here;
+    in_here = 1;  // the loader may not have given this OS thread its copies yet
+    SharedMemory memory;
+    memory.data = &in_here;
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void* out) {
+          SharedMemory& found = *static_cast<SharedMemory*>(out);
+          char* const data = static_cast<char*>(info->dlpi_tls_data);
+          for (int i = 0; data && i < info->dlpi_phnum; ++i) {
+            const size_t size = info->dlpi_phdr[i].p_memsz;
+            if (info->dlpi_phdr[i].p_type != PT_TLS || found.data < data || found.data >= data + size)
+              continue;
+            found = {data, size};
+            return 1;
+          }
+          return 0;
+        },
+        &memory);
+    return memory;
   }
 
-  // Who runs next: the environment variable SIMT_SCHEDULE.
-  struct Schedule {
-    bool reverse = false;  // threads and blocks from the last to the first
-    bool random = false;   // both in any order
-    uint64_t state = 0;    // of the random numbers
-    int starved = -1;      // a warp that runs only when nobody else can
+  // All bits set: not a number, and neither a count of zero nor what the block before has left.
+  void spoil() const { memset(data, 0xff, size); }
+};
 
-    // Whether the text was understood.
-    bool parse(const std::string& text) {
-      reverse = text == "reverse";
-      if (reverse || text == "forward") return true;
-      const size_t colon = text.find(':');
-      const std::string kind = text.substr(0, colon);
-      const std::string digits = colon == std::string::npos ? "" : text.substr(colon + 1);
-      if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos) return false;
-      errno = 0;
-      const uint64_t number = strtoull(digits.c_str(), nullptr, 10);
-      if (errno) return false;
-      random = kind == "random";
-      state = number;
-      if (kind == "starve" && number < most_warps) starved = static_cast<int>(number);
-      return random || starved >= 0;
-    }
+// Where threads wait for each other.
+struct Meeting {
+  const char* kind = nullptr;  // the primitive; null while nobody waits
+  uint32_t mask = 0;           // lanes that are to come, of a warp
+  int expected = 0, arrived = 0;
+  uint64_t votes = 0;
+  Clock clock;
+};
 
-    unsigned draw(unsigned below) {  // SplitMix64
-      uint64_t x = state += 0x9e3779b97f4a7c15u;
-      x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-      x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-      return static_cast<unsigned>((x ^ (x >> 31)) % below);
-    }
-  };
+// What a thread brings to a meeting.
+struct Offer {
+  uint64_t value = 0;
+  int source = -1;       // thread whose value it wants; -1: the sum of all values
+  bool ordered = false;  // whether the primitive orders memory accesses, which shuffles and votes do not
+};
 
-  // A set of places in the order of threads.
-  class Places {
-   public:
-    void clear() { memset(words_, 0, sizeof words_); }
-    void insert(int place) { words_[place / 64] |= bit(place); }
-    void erase(int place) { words_[place / 64] &= ~bit(place); }
+struct Thread {
+  Fiber fiber;
+  int number = 0;
+  bool returned = false;
+  const Meeting* waits = nullptr;
+  Offer offer;
+  uint64_t received = 0;
+};
 
-    // The first at or after `from`, or else the first of all; -1 if there is none.
-    int next(int from) const {
-      for (int i = from / 64; i < words; ++i) {
-        const uint64_t word = i == from / 64 ? words_[i] & ~(bit(from) - 1) : words_[i];
-        if (word) return 64 * i + __builtin_ctzll(word);
-      }
-      return from == 0 ? -1 : next(0);
-    }
+class Scheduler {
+ public:
+  // One for the process, never destroyed.
+  static Scheduler& get() {
+    static Scheduler* scheduler = new Scheduler;
+    return *scheduler;
+  }
 
-   private:
-    static constexpr int words = most_threads / 64;
-    static uint64_t bit(int place) { return uint64_t(1) << (place % 64); }
-    uint64_t words_[words] = {};
-  };
+  int current() const { return current_->number; }
 
-  // Where threads wait for each other.
-  struct Meeting {
-    const char* kind = nullptr;  // the primitive; null while nobody waits
-    uint32_t mask = 0;           // lanes that are to come, of a warp
-    int expected = 0, arrived = 0;
-    uint64_t votes = 0;
-    // Who leaves a meeting is ordered after all who came to it, but not after those who already came to the
-    // next one: hence two clocks in turn.
-    unsigned held = 0;
-    uint64_t clock[2] = {};
-  };
+  // Runs body(context) in every thread. Returns null or, as CUDA does, why nothing was launched.
+  const char* run(int64_t blocks, int threads, void (*body)(void*), void* context) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (blocks < 1 || blocks > INT32_MAX || threads < 1 || threads > most_threads)
+      return "invalid configuration argument";
+    const char* variable = getenv("SIMT_SCHEDULE");
+    schedule_ = {};
+    if (!schedule_.parse(variable ? variable : "forward"))
+      return "SIMT_SCHEDULE is none of forward, reverse, random:SEED and starve:WARP (a warp from 0 to 31)";
 
-  // What a thread brings to a meeting.
-  struct Offer {
-    uint64_t value = 0;
-    int source = -1;       // thread whose value it wants; -1: the sum of all values
-    bool ordered = false;  // whether the primitive orders memory accesses, which shuffles and votes do not
-  };
+    body_ = body;
+    context_ = context;
+    Unwatched unwatched;
+    host_.adopt();
+    count_ = threads;
+    block_extent = {static_cast<unsigned>(threads), 1, 1};
+    grid_extent = {static_cast<unsigned>(blocks), 1, 1};
+    create_threads();
+    for_each_block(blocks);
+    return nullptr;
+  }
 
-  struct Thread {
-    Fiber fiber;
-    int number = 0;
-    bool returned = false;
-    const Meeting* waits = nullptr;
-    Offer offer;
-    uint64_t received = 0;
-  };
+  // Waits for all threads of the block.
+  __attribute__((noinline)) uint64_t meet_block(const char* kind, Offer offer) {
+    Unwatched unwatched;
+    return meet(of_block_, kind, 0, count_, offer);
+  }
 
-  class Scheduler {
-   public:
-    // One for the process, never destroyed.
-    static Scheduler& get() {
-      static Scheduler* scheduler = new Scheduler;
-      return *scheduler;
-    }
+  // Waits for the lanes of a mask.
+  __attribute__((noinline)) uint64_t meet_warp(const char* kind, uint32_t mask, Offer offer) {
+    Unwatched unwatched;
+    const int number = current_->number;
+    if (!(mask >> (number % warp_lanes) & 1))
+      fail("thread %d calls %s with mask 0x%08x, which does not hold its own lane", number, kind, mask);
+    if (offer.source >= 0 && !(mask >> (offer.source % warp_lanes) & 1))
+      fail("thread %d reads lane %d by %s, which its mask 0x%08x does not hold", number,
+           offer.source % warp_lanes, kind, mask);
+    return meet(of_mask(of_warps_[number / warp_lanes], mask), kind, mask, __builtin_popcount(mask), offer);
+  }
 
-    int current() const { return current_->number; }
+  // Lets others run.
+  __attribute__((noinline)) void yield() {
+    Unwatched unwatched;
+    make_ready(*current_);
+    run_next();
+  }
 
-    // Runs body(context) in every thread. Returns null or, as CUDA does, why nothing was launched.
-    const char* run(int64_t blocks, int threads, void (*body)(void*), void* context) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (blocks < 1 || blocks > INT32_MAX || threads < 1 || threads > most_threads)
-        return "invalid configuration argument";
-      const char* variable = getenv("SIMT_SCHEDULE");
-      schedule_ = {};
-      if (!schedule_.parse(variable ? variable : "forward"))
-        return "SIMT_SCHEDULE is none of forward, reverse, random:SEED and starve:WARP (a warp from 0 to 31)";
+  // Fences order those who pass one after those who passed one before: what CUDA promises for the threads
+  // that an atomic operation between the fences connects, and too much for others.
+  void fence() {
+    acquire(fence_clock_);
+    release(fence_clock_);
+  }
 
-      body_ = body;
-      context_ = context;
-      release(&grid_clock_);
-      {
-        Unwatched unwatched;
-        host_.adopt();
-        count_ = threads;
-        block_extent = {static_cast<unsigned>(threads), 1, 1};
-        grid_extent = {static_cast<unsigned>(blocks), 1, 1};
-        create_threads();
-        for_each_block(blocks);
-      }
-      acquire(&grid_clock_);
-      return nullptr;
-    }
+ private:
+  Scheduler() = default;
 
-    // Waits for all threads of the block.
-    uint64_t meet_block(const char* kind, Offer offer) {
+  // A fiber serves the threads of one number in all blocks of all launches.
+  static void live() {
+    Scheduler& self = get();
+    self.current_->fiber.arrive();
+    for (;;) {
+      acquire(self.block_start_);
+      self.body_(self.context_);
+      release(self.block_end_);
       Unwatched unwatched;
-      return meet(of_block_, kind, 0, count_, offer);
+      self.current_->returned = true;
+      self.run_next();
     }
+  }
 
-    // Waits for the lanes of a mask.
-    uint64_t meet_warp(const char* kind, uint32_t mask, Offer offer) {
-      Unwatched unwatched;
-      const int number = current_->number;
-      if (!(mask >> (number % warp_lanes) & 1))
-        fail("thread %d calls %s with mask 0x%08x, which does not hold its own lane", number, kind, mask);
-      if (offer.source >= 0 && !(mask >> (offer.source % warp_lanes) & 1))
-        fail("thread %d reads lane %d by %s, which its mask 0x%08x does not hold", number,
-             offer.source % warp_lanes, kind, mask);
-      // Groups that meet at the same time have different first lanes.
-      Meeting& meeting = of_warps_[number / warp_lanes][__builtin_ctz(mask)];
-      return meet(meeting, kind, mask, __builtin_popcount(mask), offer);
+  void create_threads() {
+    while (static_cast<int>(threads_.size()) < count_) {
+      const int number = static_cast<int>(threads_.size());
+      const std::string name = "CUDA thread " + std::to_string(number);
+      threads_.push_back(std::make_unique<Thread>());
+      threads_.back()->number = number;
+      if (!threads_.back()->fiber.create(name.c_str(), live))
+        fail("no memory for the stacks of %d threads", count_);
     }
+  }
 
-    // Lets others run.
-    void yield() {
-      Unwatched unwatched;
-      make_ready(*current_);
-      run_next();
+  void for_each_block(int64_t blocks) {
+    const SharedMemory shared = SharedMemory::find();
+    std::vector<unsigned> order;
+    if (schedule_.random) {
+      order.resize(static_cast<size_t>(blocks));
+      std::iota(order.begin(), order.end(), 0u);
+      for (size_t i = order.size(); i > 1; --i)
+        std::swap(order[i - 1], order[schedule_.draw(static_cast<unsigned>(i))]);
     }
-
-    // Fences order those who pass one after those who passed one before: what CUDA promises for the threads
-    // that an atomic operation between the fences connects, and too much for others.
-    void fence() {
-      acquire(&fence_clock_);
-      release(&fence_clock_);
+    for (int64_t i = 0; i < blocks; ++i) {
+      block_index.x = schedule_.random    ? order[static_cast<size_t>(i)]
+                      : schedule_.reverse ? static_cast<unsigned>(blocks - 1 - i)
+                                          : static_cast<unsigned>(i);
+      shared.spoil();
+      run_block();
     }
+  }
 
-   private:
-    Scheduler() = default;
-
-    // A fiber serves the threads of one number in all blocks of all launches.
-    static void live() {
-      Scheduler& self = get();
-      self.current_->fiber.arrive();
-      for (;;) {
-        acquire(&self.grid_clock_);
-        self.body_(self.context_);
-        release(&self.grid_clock_);
-        Unwatched unwatched;
-        self.current_->returned = true;
-        self.run_next();
-      }
+  void run_block() {
+    last_place_ = count_ - 1;
+    for (int i = 0; i < count_; ++i) {
+      threads_[i]->returned = false;
+      make_ready(*threads_[i]);
     }
+    current_ = nullptr;
+    start_clock(block_start_);
+    run_next();
+    acquire(block_end_);
+  }
 
-    void create_threads() {
-      while (static_cast<int>(threads_.size()) < count_) {
-        threads_.push_back(std::make_unique<Thread>());
-        threads_.back()->number = static_cast<int>(threads_.size()) - 1;
-        if (!threads_.back()->fiber.create(live)) fail("no memory for the stacks of %d threads", count_);
-      }
+  int place_of(int number) const { return schedule_.reverse ? count_ - 1 - number : number; }
+
+  Places& ready(int number) { return number / warp_lanes == schedule_.starved ? starved_ : ready_; }
+
+  void make_ready(Thread& thread) {
+    thread.waits = nullptr;
+    ready(thread.number).insert(place_of(thread.number));
+  }
+
+  // The current thread has noted what it waits for; returns when it may go on.
+  void run_next() {
+    Thread* const before = current_;
+    const int from = schedule_.random ? static_cast<int>(schedule_.draw(count_)) : (last_place_ + 1) % count_;
+    int place = ready_.next(from);
+    if (place < 0) place = starved_.next(from);
+    if (place < 0) {
+      for (int i = 0; i < count_; ++i)
+        if (!threads_[i]->returned) fail_deadlock();
+      before->fiber.switch_to(host_);
+      return;
     }
+    last_place_ = place;
+    const int number = place_of(place);
+    ready(number).erase(place);
+    current_ = threads_[number].get();
+    thread_index.x = static_cast<unsigned>(number);
+    if (current_ != before) (before ? before->fiber : host_).switch_to(current_->fiber);
+  }
 
-    void for_each_block(int64_t blocks) {
-      const SharedMemory shared = SharedMemory::find();
-      std::vector<unsigned> order;
-      if (schedule_.random) {
-        order.resize(static_cast<size_t>(blocks));
-        std::iota(order.begin(), order.end(), 0u);
-        for (size_t i = order.size(); i > 1; --i)
-          std::swap(order[i - 1], order[schedule_.draw(static_cast<unsigned>(i))]);
-      }
-      for (int64_t i = 0; i < blocks; ++i) {
-        block_index.x = schedule_.random    ? order[static_cast<size_t>(i)]
-                        : schedule_.reverse ? static_cast<unsigned>(blocks - 1 - i)
-                                            : static_cast<unsigned>(i);
-        shared.spoil();
-        run_block();
-      }
+  // One of the meetings of a warp. Several can be open, also with masks that overlap: a lane may still be
+  // busy with some others while the rest of the warp already waits for it.
+  static Meeting& of_mask(Meeting (&meetings)[warp_lanes], uint32_t mask) {
+    Meeting* free = nullptr;
+    for (Meeting& meeting : meetings) {
+      if (meeting.arrived && meeting.mask == mask) return meeting;
+      if (!meeting.arrived && !free) free = &meeting;
     }
+    return *free;
+  }
 
-    void run_block() {
-      last_place_ = count_ - 1;
-      for (int i = 0; i < count_; ++i) {
-        threads_[i]->returned = false;
-        make_ready(*threads_[i]);
-      }
-      current_ = nullptr;
-      run_next();
+  uint64_t meet(Meeting& meeting, const char* kind, uint32_t mask, int expected, const Offer& offer) {
+    Thread& self = *current_;
+    if (meeting.arrived == 0) {
+      meeting.kind = kind;
+      meeting.mask = mask;
+      meeting.expected = expected;
+      meeting.votes = 0;
+      start_clock(meeting.clock);
+    } else if (strcmp(meeting.kind, kind) != 0 || meeting.mask != mask) {
+      fail("mismatch: thread %d calls %s (mask 0x%08x) where others wait in %s (mask 0x%08x)", self.number,
+           kind, mask, meeting.kind, meeting.mask);
     }
+    if (offer.ordered) release(meeting.clock);
+    self.offer = offer;
+    self.waits = &meeting;
+    meeting.votes += offer.value;
+    if (++meeting.arrived == meeting.expected) close(meeting, self.number);
+    run_next();
+    return self.received;
+  }
 
-    // `__shared__` variables are thread-local ones of the program or library that holds this code: it is the
-    // only storage class that the linker gathers in one place, templates included. Other thread-local
-    // variables in the same program would be spoilt too.
-    struct SharedMemory {
-      char* data = nullptr;
-      size_t size = 0;
-
-      static SharedMemory find() {
-        static thread_local char in_here;
-        in_here = 1;  // makes sure that this thread has its copy
-        SharedMemory memory;
-        memory.data = &in_here;
-        dl_iterate_phdr(
-            [](dl_phdr_info* info, size_t, void* out) {
-              SharedMemory& found = *static_cast<SharedMemory*>(out);
-              char* const data = static_cast<char*>(info->dlpi_tls_data);
-              for (int i = 0; data && i < info->dlpi_phnum; ++i) {
-                const size_t size = info->dlpi_phdr[i].p_memsz;
-                if (info->dlpi_phdr[i].p_type != PT_TLS || found.data < data || found.data >= data + size)
-                  continue;
-                found = {data, size};
-                return 1;
-              }
-              return 0;
-            },
-            &memory);
-        return memory;
-      }
-
-      // All bits set: not a number, and neither a count of zero nor what the block before has left.
-      void spoil() const { memset(data, 0xff, size); }
-    };
-
-    int place_of(int number) const { return schedule_.reverse ? count_ - 1 - number : number; }
-
-    Places& ready(int number) { return number / warp_lanes == schedule_.starved ? starved_ : ready_; }
-
-    void make_ready(Thread& thread) {
-      thread.waits = nullptr;
-      ready(thread.number).insert(place_of(thread.number));
+  // Everybody has come; `number` is one of them. What they came for is handed over before anybody leaves,
+  // since who leaves first may come to the next meeting before others have left this one.
+  void close(Meeting& meeting, int number) {
+    const int first = meeting.mask ? number / warp_lanes * warp_lanes : 0;
+    const int last = meeting.mask ? first + warp_lanes : count_;
+    for (int i = first; i < last; ++i) {
+      if (meeting.mask && !(meeting.mask >> (i - first) & 1)) continue;
+      Thread& thread = *threads_[i];
+      thread.received = thread.offer.source < 0 ? meeting.votes : threads_[thread.offer.source]->offer.value;
+      if (thread.offer.ordered) thread.fiber.acquire_later(meeting.clock);
+      make_ready(thread);
     }
+    meeting.arrived = 0;
+  }
 
-    // The current thread has noted what it waits for; returns when it may go on.
-    void run_next() {
-      Thread* const before = current_;
-      const int from =
-          schedule_.random ? static_cast<int>(schedule_.draw(count_)) : (last_place_ + 1) % count_;
-      int place = ready_.next(from);
-      if (place < 0) place = starved_.next(from);
-      if (place < 0) {
-        for (int i = 0; i < count_; ++i)
-          if (!threads_[i]->returned) fail_deadlock();
-        before->fiber.switch_to(host_);
-        return;
-      }
-      last_place_ = place;
-      const int number = place_of(place);
-      ready(number).erase(place);
-      current_ = threads_[number].get();
-      thread_index.x = static_cast<unsigned>(number);
-      if (current_ != before) (before ? before->fiber : host_).switch_to(current_->fiber);
-    }
-
-    uint64_t meet(Meeting& meeting, const char* kind, uint32_t mask, int expected, const Offer& offer) {
-      Thread& self = *current_;
-      if (meeting.arrived == 0) {
-        meeting.kind = kind;
-        meeting.mask = mask;
-        meeting.expected = expected;
-        meeting.votes = 0;
-      } else if (strcmp(meeting.kind, kind) != 0 || meeting.mask != mask) {
-        fail("mismatch: thread %d calls %s (mask 0x%08x) where others wait in %s (mask 0x%08x)", self.number,
-             kind, mask, meeting.kind, meeting.mask);
-      }
-      uint64_t* const clock = &meeting.clock[meeting.held % 2];
-      if (offer.ordered) release(clock);
-      self.offer = offer;
-      self.waits = &meeting;
-      meeting.votes += offer.value;
-      if (++meeting.arrived == meeting.expected) close(meeting, self.number);
-      run_next();
-      if (offer.ordered) acquire(clock);
-      return self.received;
-    }
-
-    // Everybody has come; `number` is one of them. Values are handed over before anybody leaves, since who
-    // leaves may come back with another value.
-    void close(Meeting& meeting, int number) {
-      const int first = meeting.mask ? number / warp_lanes * warp_lanes : 0;
-      const int last = meeting.mask ? first + warp_lanes : count_;
-      for (int i = first; i < last; ++i) {
-        if (meeting.mask && !(meeting.mask >> (i - first) & 1)) continue;
-        Thread& thread = *threads_[i];
-        thread.received =
-            thread.offer.source < 0 ? meeting.votes : threads_[thread.offer.source]->offer.value;
-        make_ready(thread);
-      }
-      meeting.arrived = 0;
-      ++meeting.held;
-    }
-
-    [[noreturn]] void fail_deadlock() {
-      std::string text;
-      for (int i = 0, end; i < count_; i = end) {
-        const Thread& thread = *threads_[i];
-        for (end = i + 1; end < count_; ++end)
-          if (threads_[end]->waits != thread.waits || threads_[end]->returned != thread.returned) break;
-        char line[160];
-        snprintf(line, sizeof line, "\n  threads %d-%d ", i, end - 1);
+  [[noreturn]] void fail_deadlock() {
+    std::string text;
+    for (int i = 0, end; i < count_; i = end) {
+      const Thread& thread = *threads_[i];
+      for (end = i + 1; end < count_; ++end)
+        if (threads_[end]->waits != thread.waits || threads_[end]->returned != thread.returned) break;
+      char line[160];
+      snprintf(line, sizeof line, "\n  threads %d-%d ", i, end - 1);
+      text += line;
+      if (thread.returned)
+        text += "have returned";
+      else
+        text += std::string("wait in ") + thread.waits->kind;
+      if (!thread.returned && thread.waits->mask) {
+        snprintf(line, sizeof line, " (mask 0x%08x)", thread.waits->mask);
         text += line;
-        if (thread.returned)
-          text += "have returned";
-        else
-          text += std::string("wait in ") + thread.waits->kind;
-        if (!thread.returned && thread.waits->mask) {
-          snprintf(line, sizeof line, " (mask 0x%08x)", thread.waits->mask);
-          text += line;
-        }
       }
-      fail("deadlock: nobody can go on%s", text.c_str());
     }
+    fail("deadlock: nobody can go on%s", text.c_str());
+  }
 
-    std::mutex mutex_;
-    std::vector<std::unique_ptr<Thread>> threads_;
-    Fiber host_;
-    Schedule schedule_;
-    Places ready_, starved_;
-    int count_ = 0, last_place_ = 0;
-    Thread* current_ = nullptr;
-    void (*body_)(void*) = nullptr;
-    void* context_ = nullptr;
-    Meeting of_block_, of_warps_[most_warps][warp_lanes];
-    uint64_t grid_clock_ = 0, fence_clock_ = 0;  // addresses for the sanitizer
-  };
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Thread>> threads_;
+  Fiber host_;
+  Schedule schedule_;
+  Places ready_, starved_;
+  int count_ = 0, last_place_ = 0;
+  Thread* current_ = nullptr;
+  void (*body_)(void*) = nullptr;
+  void* context_ = nullptr;
+  Meeting of_block_, of_warps_[most_warps][warp_lanes];
+  Clock block_start_, block_end_, fence_clock_;
+};
 
 }  // namespace simt
