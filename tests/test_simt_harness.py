@@ -131,7 +131,9 @@ LOAD_AND_RUN = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).run(sys.ar
     [(None, "reused_buffer", "wrong values"), (MEMORY, "tail", "heap-buffer-overflow")],
 )
 def test_library_in_python(tmp_path: Path, sanitizer: str | None, fault: str, finding: str) -> None:
-    library = build(SOURCES, tmp_path / "faults.so", sanitizer=sanitizer, shared=True)
+    library = build(
+        SOURCES, tmp_path / "faults.so", sanitizer=sanitizer, shared=True, extra=["-O0"]
+    )
     environment = preload("libasan.so") if sanitizer else {}
     for schedule in ("starve:0", "random:1"):
         command = [sys.executable, "-c", LOAD_AND_RUN, library, "correct"]

@@ -1,10 +1,12 @@
 // The part of CUDA that the kernels use, for a C++ compiler: the same unchanged sources run on the CPU, every
-// thread in turn, so that tests and sanitizers see them without a GPU. Stricter than CUDA where it leaves
-// room: shared memory starts as rubbish, a barrier wants every thread of the block and a mask every lane that
-// it names, returned ones included. See SIMT_SCHEDULE in simt_scheduler.h for the order of threads.
+// thread in turn (simt_scheduler.h), in an order that SIMT_SCHEDULE chooses (simt_schedule.h), so that tests
+// and sanitizers see them without a GPU. Stricter than CUDA where it leaves room: shared memory starts as
+// rubbish, a barrier wants every thread of the block and a mask every lane that it names, returned ones
+// included, and values come from lanes of the mask only.
 //
-// Not modelled: anything that needs two blocks at once (blocks run one after the other, each ordered after
-// the one before), warps in lockstep, weak memory, the accuracy of approximate intrinsics, resources.
+// Not modelled: what needs two blocks at once (blocks run one after the other, each ordered after the one
+// before), warps in lockstep, stale reads, waiting in a loop over plain memory (over atomics it works within
+// a block), the accuracy of approximate intrinsics, registers and other limits.
 #pragma once
 
 #include <math.h>
@@ -179,25 +181,18 @@ inline T __shfl_xor_sync(unsigned mask, T value, int bits, int width = warpSize)
   });
 }
 
-// Atomics of integers, relaxed as CUDA's. There are none of floats: their sums would depend on the schedule.
+// Atomics of integers, relaxed as CUDA's; others may run before each. There are none of floats: their sums
+// would depend on the schedule.
 
 namespace simt {
 
-template <class T>
-inline T exchange_if(T* p, T expected, T value) {
-  Scheduler::get().yield();
-  __atomic_compare_exchange_n(p, &expected, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-  return expected;
-}
-
-// Replaces the value by update(value).
+// Replaces a value by update(value). No other thread runs in between.
 template <class T, class Update>
 inline T modify(T* p, Update update) {
-  for (T old = __atomic_load_n(p, __ATOMIC_RELAXED);;) {
-    const T seen = exchange_if(p, old, update(old));
-    if (seen == old) return old;
-    old = seen;
-  }
+  Scheduler::get().yield();
+  const T old = __atomic_load_n(p, __ATOMIC_RELAXED);
+  __atomic_store_n(p, update(old), __ATOMIC_RELAXED);
+  return old;
 }
 
 }  // namespace simt
@@ -205,14 +200,16 @@ inline T modify(T* p, Update update) {
 inline unsigned atomicInc(unsigned* p, unsigned last) {
   return simt::modify(p, [=](unsigned old) { return old >= last ? 0 : old + 1; });
 }
-#define SIMT_ATOMICS(T)                                                         \
-  inline T atomicAdd(T* p, T value) {                                           \
-    return simt::modify(p, [=](T old) { return static_cast<T>(old + value); }); \
-  }                                                                             \
-  inline T atomicExch(T* p, T value) {                                          \
-    return simt::modify(p, [=](T) { return value; });                           \
-  }                                                                             \
-  inline T atomicCAS(T* p, T expected, T value) { return simt::exchange_if(p, expected, value); }
+#define SIMT_ATOMICS(T)                                                           \
+  inline T atomicAdd(T* p, T value) {                                             \
+    return simt::modify(p, [=](T old) { return static_cast<T>(old + value); });   \
+  }                                                                               \
+  inline T atomicExch(T* p, T value) {                                            \
+    return simt::modify(p, [=](T) { return value; });                             \
+  }                                                                               \
+  inline T atomicCAS(T* p, T expected, T value) {                                 \
+    return simt::modify(p, [=](T old) { return old == expected ? value : old; }); \
+  }
 SIMT_ATOMICS(int)
 SIMT_ATOMICS(unsigned)
 SIMT_ATOMICS(unsigned long long)

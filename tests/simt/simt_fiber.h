@@ -38,7 +38,8 @@ struct Unwatched {
     AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
   }
 };
-// The address of a clock stands for what its holders have done. `start_clock` forgets earlier holders.
+// Stands, by its address, for what some fibers have done: start_clock makes it the caller's past, release
+// adds that of another one, and acquire puts the caller after all of it.
 using Clock = uint64_t;
 inline void start_clock(Clock& clock) { __atomic_store_n(&clock, 0, __ATOMIC_RELEASE); }
 inline void release(Clock& clock) { __tsan_release(&clock); }
@@ -131,7 +132,7 @@ class Fiber {
     arrive();
   }
 
-  // Orders whatever this fiber will do after the holders of the clock, while the caller runs.
+  // The same as if this fiber, which does not run now, called acquire.
   void acquire_later(Clock& clock) {
 #ifdef __SANITIZE_THREAD__
     void* const caller = __tsan_get_current_fiber();

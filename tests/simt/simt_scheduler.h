@@ -75,8 +75,8 @@ struct __attribute__((visibility("hidden"))) SharedMemory {
 
 // Where threads wait for each other.
 struct Meeting {
-  const char* kind = nullptr;  // the primitive; null while nobody waits
-  uint32_t mask = 0;           // lanes that are to come, of a warp
+  const char* kind = nullptr;  // the primitive
+  uint32_t mask = 0;           // the lanes, if of a warp
   int expected = 0, arrived = 0;
   uint64_t votes = 0;
   Clock clock;
@@ -100,7 +100,7 @@ struct Thread {
 
 class Scheduler {
  public:
-  // One for the process, never destroyed.
+  // Never destroyed: its fibers have no end.
   static Scheduler& get() {
     static Scheduler* scheduler = new Scheduler;
     return *scheduler;
@@ -269,8 +269,8 @@ class Scheduler {
       meeting.votes = 0;
       start_clock(meeting.clock);
     } else if (strcmp(meeting.kind, kind) != 0 || meeting.mask != mask) {
-      fail("mismatch: thread %d calls %s (mask 0x%08x) where others wait in %s (mask 0x%08x)", self.number,
-           kind, mask, meeting.kind, meeting.mask);
+      fail("mismatch: thread %d calls %s where others wait in %s", self.number, name_of(kind, mask).c_str(),
+           name_of(meeting.kind, meeting.mask).c_str());
     }
     if (offer.ordered) release(meeting.clock);
     self.offer = offer;
@@ -296,23 +296,21 @@ class Scheduler {
     meeting.arrived = 0;
   }
 
+  static std::string name_of(const char* kind, uint32_t mask) {
+    char text[80];
+    snprintf(text, sizeof text, mask ? "%s (mask 0x%08x)" : "%s", kind, mask);
+    return text;
+  }
+
   [[noreturn]] void fail_deadlock() {
     std::string text;
     for (int i = 0, end; i < count_; i = end) {
       const Thread& thread = *threads_[i];
       for (end = i + 1; end < count_; ++end)
         if (threads_[end]->waits != thread.waits || threads_[end]->returned != thread.returned) break;
-      char line[160];
-      snprintf(line, sizeof line, "\n  threads %d-%d ", i, end - 1);
-      text += line;
-      if (thread.returned)
-        text += "have returned";
-      else
-        text += std::string("wait in ") + thread.waits->kind;
-      if (!thread.returned && thread.waits->mask) {
-        snprintf(line, sizeof line, " (mask 0x%08x)", thread.waits->mask);
-        text += line;
-      }
+      text += "\n  threads " + std::to_string(i) + "-" + std::to_string(end - 1);
+      text +=
+          thread.returned ? " have returned" : " wait in " + name_of(thread.waits->kind, thread.waits->mask);
     }
     fail("deadlock: nobody can go on%s", text.c_str());
   }

@@ -28,8 +28,9 @@ needs_compiler = pytest.mark.skipif(
     COMPILER is None, reason="no g++ to compile CUDA sources for the CPU"
 )
 
+# Debug information for the lines in reports; that of variables doubles the time to compile.
 FLAGS = (
-    *("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),  # pragmas are nvcc's
+    *("-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),  # pragmas are nvcc's
     *("-ffp-contract=off", "-fPIC", f"-I{SIMT}"),
 )
 

@@ -2,6 +2,7 @@
 // planted, and a function check(planted) that returns null or what is wrong, as far as values show it.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 

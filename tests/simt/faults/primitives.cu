@@ -1,5 +1,7 @@
 // Without a fault: every primitive returns what CUDA defines. In a file of its own that is compiled and
 // linked apart, as kernels are.
+#include <stdio.h>
+
 #include <limits>
 
 #include "fault.h"
