@@ -1,12 +1,16 @@
 """Build of the compiled kernels; everything else is in pyproject.toml.
 
-The extension uses PyTorch's stable ABI and Python's limited API, so that one wheel serves every
-supported PyTorch (2.11 and newer) and CPython (3.10 and newer). Where there is no compiler the
-package installs without it and uses its PyTorch reference; VAE_FAST_CPU=1 makes that an error,
-VAE_FAST_CPU=0 skips the build.
+The extensions use PyTorch's stable ABI and Python's limited API, so that one wheel serves every
+supported PyTorch (2.11 and newer) and CPython (3.10 and newer). There is one for the CPU and one for
+CUDA. Where there is no compiler the package installs without and uses what is left.
+
+VAE_FAST_CPU, VAE_FAST_CUDA: 1 makes a failed build an error, 0 skips it. By default CUDA kernels are
+built where nvcc is found and PyTorch has the same major version of CUDA; with 1 also beside a
+PyTorch without CUDA. TORCH_CUDA_ARCH_LIST and MAX_JOBS are respected as by PyTorch.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -19,7 +23,10 @@ except ImportError:
     from setuptools.command.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).parent
-REQUIRED = os.environ.get("VAE_FAST_CPU", "auto")
+sys.path.insert(0, str(ROOT))
+import setup_cuda  # noqa: E402  (build isolation leaves this folder out of the path)
+
+CHOICE = {name: os.environ.get(f"VAE_FAST_{name}", "auto") for name in ("CPU", "CUDA")}
 
 # Oldest PyTorch whose symbols may be used: 2.11, as encoded in torch/headeronly/version.h.
 TORCH_TARGET_VERSION = "0x020b000000000000"
@@ -47,15 +54,15 @@ def sources(folder: str, *suffixes: str) -> list[str]:
     return SHARED + sorted(str(f.relative_to(ROOT)) for f in files)
 
 
-def torch_extension() -> Extension:
+def extension(name: str, files: list[str]) -> Extension:
     import torch
     from torch.utils.cpp_extension import include_paths, library_paths
 
     assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11), "torch >= 2.11 is needed"
-    extension = Extension(
-        "vae_fast._C",
-        ["csrc/ops.cpp", *sources("cpu", ".cpp")],
-        depends=[str(f.relative_to(ROOT)) for f in (ROOT / "csrc").rglob("*.h")],
+    result = Extension(
+        name,
+        files,
+        depends=[str(f.relative_to(ROOT)) for f in (ROOT / "csrc").rglob("*.*h")],
         define_macros=[
             ("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION),
             ("Py_LIMITED_API", "0x030A0000"),
@@ -65,21 +72,42 @@ def torch_extension() -> Extension:
         extra_compile_args=COMPILE_ARGS + [f"-isystem{path}" for path in include_paths()],
         language="c++",
     )
-    extension.py_limited_api = True
-    return extension
+    result.py_limited_api = True
+    return result
+
+
+def extensions() -> list[Extension]:
+    result = []
+    if CHOICE["CPU"] != "0":
+        result.append(extension("vae_fast._C", ["csrc/ops.cpp", *sources("cpu", ".cpp")]))
+    missing = setup_cuda.missing(required=CHOICE["CUDA"] == "1")
+    if CHOICE["CUDA"] == "1" and missing:
+        raise SystemExit(f"vae_fast: VAE_FAST_CUDA=1, but {missing}")
+    if CHOICE["CUDA"] != "0" and not missing:
+        files = ["csrc/ops_cuda.cpp", *sources("cuda", ".cpp", ".cu")]
+        result.append(extension("vae_fast._CUDA", files))
+    elif CHOICE["CUDA"] != "0":
+        print(f"vae_fast: no CUDA kernels: {missing}")
+    return result
 
 
 class BuildKernels(build_ext):
-    """Compiles the sources in parallel, and makes a missing compiler no error."""
+    """Makes a failed build no error, unless it was asked for."""
 
-    def run(self) -> None:
-        try:
-            super().run()
-        except (CCompilerError, ExecError, PlatformError) as error:
-            if REQUIRED == "1":
-                raise
-            self.extensions = []
-            print(f"vae_fast: no compiled kernels ({error}); the PyTorch reference is used instead")
+    def build_extensions(self) -> None:
+        for ext in list(self.extensions):
+            kind = "CUDA" if ext.name.endswith("_CUDA") else "CPU"
+            try:
+                if kind == "CUDA":
+                    output = Path(self.get_ext_fullpath(ext.name))
+                    setup_cuda.build(ext, output, Path(self.build_temp) / "cuda")
+                else:
+                    self.build_extension(ext)
+            except (CCompilerError, ExecError, PlatformError) as error:
+                if CHOICE[kind] == "1":
+                    raise
+                self.extensions.remove(ext)
+                print(f"vae_fast: no {kind} kernels: {error}")
 
     def get_export_symbols(self, ext: Extension) -> list[str]:
         return []  # a library for torch.ops.load_library, not a Python module: no PyInit
@@ -98,6 +126,6 @@ class StableWheel(bdist_wheel):
 
 
 setup(
-    ext_modules=[] if REQUIRED == "0" else [torch_extension()],
+    ext_modules=extensions(),
     cmdclass={"build_ext": BuildKernels, "bdist_wheel": StableWheel},
 )

@@ -5,18 +5,19 @@
 namespace vae_fast {
 namespace cuda {
 
-const char* elbo_float32(const ElboArgs& args, void* stream);
-const char* elbo_float64(const ElboArgs& args, void* stream);
-const char* elbo_bfloat16(const ElboArgs& args, void* stream);
-const char* elbo_float16(const ElboArgs& args, void* stream);
+const char* elbo_float32_packets(const ElboArgs& args, void* stream);
+const char* elbo_bfloat16_packets(const ElboArgs& args, void* stream);
+const char* elbo_float16_packets(const ElboArgs& args, void* stream);
+const char* elbo_single_elements(const ElboArgs& args, void* stream);
+const char* elbo_double_elements(const ElboArgs& args, void* stream);
 
 const char* elbo(const ElboArgs& args, void* stream) {
-  switch (args.param.dtype) {
-    case DType::float32: return elbo_float32(args, stream);
-    case DType::float64: return elbo_float64(args, stream);
-    case DType::bfloat16: return elbo_bfloat16(args, stream);
-    default: return elbo_float16(args, stream);
-  }
+  const DType dtype = args.param.dtype;
+  if (!args.in_packets)
+    return dtype == DType::float64 ? elbo_double_elements(args, stream) : elbo_single_elements(args, stream);
+  return dtype == DType::float32    ? elbo_float32_packets(args, stream)
+         : dtype == DType::bfloat16 ? elbo_bfloat16_packets(args, stream)
+                                    : elbo_float16_packets(args, stream);
 }
 
 namespace {
@@ -34,8 +35,8 @@ const char* by_dtype(const Args& args, void* stream) {
 template <class P>
 struct Sample {
   static const char* run(const SampleArgs& args, void* stream) {
-    const auto kernel =
-        args.in_packets ? sample_kernel<SampleRow<P, true>> : sample_kernel<SampleRow<P, false>>;
+    const auto kernel = args.in_packets ? sample_kernel<SampleRow<P, true>>
+                                        : sample_kernel<SampleRow<typename Storage<P>::compute, false>>;
     return launch(kernel, args.plan.blocks, block_threads, stream, args);
   }
 };
@@ -43,8 +44,9 @@ struct Sample {
 template <class P>
 struct SampleBackward {
   static const char* run(const SampleBackwardArgs& args, void* stream) {
-    const auto kernel = args.in_packets ? sample_backward_kernel<SampleBackwardRow<P, true>>
-                                        : sample_backward_kernel<SampleBackwardRow<P, false>>;
+    const auto kernel = args.in_packets
+                            ? sample_backward_kernel<SampleBackwardRow<P, true>>
+                            : sample_backward_kernel<SampleBackwardRow<typename Storage<P>::compute, false>>;
     return launch(kernel, args.plan.blocks, block_threads, stream, args);
   }
 };
@@ -66,7 +68,8 @@ struct Kl {
         return with_prior ? kl_of<KlPackets, P, true>(args, stream)
                           : kl_of<KlPackets, P, false>(args, stream);
     }
-    return with_prior ? kl_of<KlElements, P, true>(args, stream) : kl_of<KlElements, P, false>(args, stream);
+    using T = typename Storage<P>::compute;
+    return with_prior ? kl_of<KlElements, T, true>(args, stream) : kl_of<KlElements, T, false>(args, stream);
   }
 };
 

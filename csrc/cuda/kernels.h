@@ -16,6 +16,7 @@ constexpr int block_threads = 256;
 // work together on a tile, `tiles` of which cover a row; `splits` groups share the tiles of one result.
 struct Plan {
   int lanes = block_threads;
+  int elements = 1;  // of a tile, of each lane
   int tiles = 0;
   int64_t splits = 1;
   int64_t blocks = 1;

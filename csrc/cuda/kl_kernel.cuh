@@ -18,7 +18,7 @@ __device__ __forceinline__ portable::KLGeneral<T> kl_term(T mu, T logvar, T prio
 
 // What all gradients are multiplied with.
 __device__ __forceinline__ double grad_scale_of(const KlArgs& args) {
-  return args.scale * (args.grad.data ? element_of<double>(args.grad, 0, 0) : 1.0);
+  return args.scale * factor_of(args.grad);
 }
 
 // One row in packets: everything of type P, elements of values float.
@@ -26,6 +26,7 @@ template <class P, bool with_prior, bool with_grad>
 struct KlPackets {
   using T = typename Storage<P>::compute;
   static constexpr int E = kl_packet_of(Storage<P>::dtype);
+  static constexpr int resident = packet_blocks;
 
   const KlArgs& args;
   const Place& place;
@@ -47,7 +48,7 @@ struct KlPackets {
     row = index;
     shift = shift_of<E>(at<P>(args.mu, row, 0));
     if (with_grad && args.grad_out.data)
-      scale = static_cast<T>(grad_scale_of(args)) * element_of<T>(args.grad_out, row, 0);
+      scale = static_cast<T>(grad_scale_of(args)) * static_cast<T>(number_of(args.grad_out, row));
   }
 
   __device__ __forceinline__ void tile(int index) {
@@ -110,10 +111,10 @@ struct KlPackets {
 };
 
 // One row element by element: any dtypes, strides and alignment, and priors of which one is absent.
-template <class P, bool with_prior, bool with_grad>
+template <class Compute, bool with_prior, bool with_grad>
 struct KlElements {
-  using T = typename Storage<P>::compute;
-  static constexpr int E = kl_packet_of(Storage<P>::dtype);
+  using T = Compute;
+  static constexpr int resident = element_blocks<T>;
 
   const KlArgs& args;
   const Place& place;
@@ -129,7 +130,7 @@ struct KlElements {
 
   __device__ __forceinline__ void tile(int index) {
     tile_sum = T(0);
-    walk_elements<E>(place, args.cols, index, *this);
+    walk_elements(place, args.cols, index, args.plan.elements, *this);
     sum += tile_sum;
   }
 
@@ -152,7 +153,8 @@ struct KlElements {
 
 // Values: one result, or elements.
 template <class Row>
-__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>) kl_pooled(const KlArgs args) {
+__global__ void __launch_bounds__(block_threads, Row::resident)
+    kl_pooled(const __grid_constant__ KlArgs args) {
   const Place place(args.plan.lanes);
   Row rows(args, place, 1.0);
   for_each_tile(place, args.batch, args.plan.tiles, rows);
@@ -166,7 +168,8 @@ __global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>) k
 
 // Values: one result for each row.
 template <class Row>
-__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>) kl_by_row(const KlArgs args) {
+__global__ void __launch_bounds__(block_threads, Row::resident)
+    kl_by_row(const __grid_constant__ KlArgs args) {
   const Place place(args.plan.lanes);
   Row rows(args, place, 1.0);
   const int64_t splits = args.plan.splits, work = args.batch * splits;
@@ -190,8 +193,8 @@ __global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>) k
 }
 
 template <class Row>
-__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
-    kl_backward(const KlArgs args) {
+__global__ void __launch_bounds__(block_threads, Row::resident)
+    kl_backward(const __grid_constant__ KlArgs args) {
   const Place place(args.plan.lanes);
   Row rows(args, place, grad_scale_of(args));
   for_each_tile(place, args.batch, args.plan.tiles, rows);

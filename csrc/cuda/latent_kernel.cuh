@@ -37,6 +37,7 @@ template <class P, bool in_packets>
 struct SampleRow {
   using T = typename Storage<P>::compute;
   static constexpr int E = noise_packet;
+  static constexpr int resident = in_packets && sizeof(T) < 8 ? packet_blocks : element_blocks<T>;
 
   const SampleArgs& args;
   const Place& place;
@@ -60,7 +61,7 @@ struct SampleRow {
     if (in_packets)
       walk_packets<E, 1>(place, args.cols, index, static_cast<int>(row * args.cols % E), *this);
     else
-      walk_elements<E>(place, args.cols, index, *this);
+      walk_elements(place, args.cols, index, args.plan.elements, *this);
     sum += tile_sum;
   }
 
@@ -101,8 +102,8 @@ struct SampleRow {
 };
 
 template <class Row>
-__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
-    sample_kernel(const SampleArgs args) {
+__global__ void __launch_bounds__(block_threads, Row::resident)
+    sample_kernel(const __grid_constant__ SampleArgs args) {
   const Place place(args.plan.lanes);
   Row rows(args, place);
   const int64_t splits = args.plan.splits, draws = args.draw_groups, work = args.batch * draws * splits;
@@ -132,6 +133,7 @@ template <class P, bool in_packets>
 struct SampleBackwardRow {
   using T = typename Storage<P>::compute;
   static constexpr int E = noise_packet;
+  static constexpr int resident = in_packets && sizeof(T) < 8 ? packet_blocks : element_blocks<T>;
 
   const SampleBackwardArgs& args;
   const Place& place;
@@ -147,7 +149,7 @@ struct SampleBackwardRow {
     if (in_packets)
       walk_packets<E, 1>(place, args.cols, index, static_cast<int>(row * args.cols % E), *this);
     else
-      walk_elements<E>(place, args.cols, index, *this);
+      walk_elements(place, args.cols, index, args.plan.elements, *this);
   }
 
   __device__ __forceinline__ void packets(const int64_t (&start)[1], const bool (&whole)[1]) {
@@ -176,7 +178,7 @@ struct SampleBackwardRow {
     if (args.grad_kl.data) {
       const P* mu = static_cast<const P*>(args.mu.data) + row * args.mu.row_stride + start[0];
       const Packet<P, E> m = Packet<P, E>::load(mu);
-      const T g = element_of<T>(args.grad_kl, row, 0);
+      const T g = static_cast<T>(number_of(args.grad_kl, row));
       VAE_FAST_UNROLL
       for (int i = 0; i < E; ++i) {
         by_mu[i] += g * value_of(m, i);
@@ -202,7 +204,7 @@ struct SampleBackwardRow {
       by_logvar *= T(0.5) * portable::exponential(T(0.5) * v);
     }
     if (args.grad_kl.data) {
-      const T g = element_of<T>(args.grad_kl, row, 0);
+      const T g = static_cast<T>(number_of(args.grad_kl, row));
       by_mu += g * element_of<T>(args.mu, row, i);
       by_logvar += g * portable::kl_standard_dlogvar(v);
     }
@@ -212,8 +214,8 @@ struct SampleBackwardRow {
 };
 
 template <class Row>
-__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
-    sample_backward_kernel(const SampleBackwardArgs args) {
+__global__ void __launch_bounds__(block_threads, Row::resident)
+    sample_backward_kernel(const __grid_constant__ SampleBackwardArgs args) {
   const Place place(args.plan.lanes);
   Row rows(args, place);
   for_each_tile(place, args.batch, args.plan.tiles, rows);

@@ -7,13 +7,16 @@
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 
+#include <type_traits>
+
 namespace vae_fast {
 namespace cuda {
 
-// Returns the error, or null.
+// Returns the error, or null. Arguments must have the very types of the parameters.
 template <class... Parameters, class... Arguments>
 inline const char* launch(void (*kernel)(Parameters...), int64_t blocks, int threads, void* stream,
                           Arguments... arguments) {
+  static_assert((std::is_same_v<Parameters, Arguments> && ...), "an argument would be read as another type");
   void* pointers[] = {&arguments...};
   const cudaError_t error =
       cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(static_cast<unsigned>(blocks)),

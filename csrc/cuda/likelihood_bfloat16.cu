@@ -3,7 +3,9 @@
 namespace vae_fast {
 namespace cuda {
 
-const char* elbo_bfloat16(const ElboArgs& args, void* stream) { return launch_elbo<bfloat16>(args, stream); }
+const char* elbo_bfloat16_packets(const ElboArgs& args, void* stream) {
+  return elbo_packets<bfloat16>(args, stream);
+}
 
 }  // namespace cuda
 }  // namespace vae_fast

@@ -3,7 +3,9 @@
 namespace vae_fast {
 namespace cuda {
 
-const char* elbo_float16(const ElboArgs& args, void* stream) { return launch_elbo<float16>(args, stream); }
+const char* elbo_float16_packets(const ElboArgs& args, void* stream) {
+  return elbo_packets<float16>(args, stream);
+}
 
 }  // namespace cuda
 }  // namespace vae_fast

@@ -3,7 +3,9 @@
 namespace vae_fast {
 namespace cuda {
 
-const char* elbo_float32(const ElboArgs& args, void* stream) { return launch_elbo<float>(args, stream); }
+const char* elbo_float32_packets(const ElboArgs& args, void* stream) {
+  return elbo_packets<float>(args, stream);
+}
 
 }  // namespace cuda
 }  // namespace vae_fast

@@ -32,15 +32,10 @@ template <class T>
 struct Functor<GaussianShared<T>, T> {
   static constexpr bool element_logvar = false;
   static __device__ __forceinline__ GaussianShared<T> make(const ElboArgs& args) {
-    const T logvar = element_of<T>(args.logvar, 0, 0);
+    const T logvar = static_cast<T>(number_of(args.logvar, 0));
     return {logvar, portable::exponential(-logvar)};
   }
 };
-
-// The factor that a one-element tensor holds.
-__device__ __forceinline__ double factor_of(const Operand& a) {
-  return a.data ? element_of<double>(a, 0, 0) : 1.0;
-}
 
 enum class Pass {
   sums,
@@ -49,11 +44,9 @@ enum class Pass {
   both
 };  // values summed or written, gradients, sums and gradients
 
-template <class F, class P, Pass pass>
+template <class F, class T, Pass pass>
 struct NllTraits {
-  using T = typename Storage<P>::compute;
   static constexpr bool element_logvar = Functor<F, T>::element_logvar;
-  static constexpr int E = nll_packet_of(Storage<P>::dtype, element_logvar);
   static constexpr bool with_value = pass != Pass::gradients;
   static constexpr bool with_sum = pass == Pass::sums || pass == Pass::both;
   static constexpr bool with_grad = pass == Pass::gradients || pass == Pass::both;
@@ -66,15 +59,16 @@ __device__ __forceinline__ int64_t target_row_of(const ElboArgs& args, int64_t r
 // One row in packets: parameters and gradients of type P, target of type Q, no weights. float64 has no
 // packets: neighbouring lanes move 8 bytes each, which is as wide as memory wants.
 template <class F, class P, class Q, Pass pass>
-struct NllPackets : NllTraits<F, P, pass> {
-  using Traits = NllTraits<F, P, pass>;
-  using Traits::E;
+struct NllPackets : NllTraits<F, typename Storage<P>::compute, pass> {
+  using T = typename Storage<P>::compute;
+  using Traits = NllTraits<F, T, pass>;
   using Traits::element_logvar;
-  using typename Traits::T;
+  static constexpr int E = nll_packet_of(Storage<P>::dtype, element_logvar);
+  static constexpr int resident = packet_blocks;
   static constexpr bool adds_constant = pass == Pass::elements;  // else the sum gets all of them at its end
   // Packets in flight before the first is used, as registers allow.
   static constexpr int words = Packet<P, E>::words * (element_logvar ? 2 : 1) + Packet<Q, E>::words;
-  static constexpr int U = words <= (E == 8 ? 6 : 8) ? packets_of_tile : 1;
+  static constexpr int U = !element_logvar && words <= 6 ? packets_of_tile : 1;
 
   const ElboArgs& args;
   const Place& place;
@@ -109,7 +103,7 @@ struct NllPackets : NllTraits<F, P, pass> {
       grad_logvar = static_cast<P*>(args.grad_logvar.data) + row * args.grad_logvar.row_stride;
     if (args.grad_out.data)
       scale = static_cast<T>(args.recon_scale * factor_of(args.grad)) *
-              element_of<T>(args.grad_out, args.grad_out_of_batch ? target_row : row, 0);
+              static_cast<T>(number_of(args.grad_out, args.grad_out_of_batch ? target_row : row));
   }
 
   __device__ __forceinline__ void tile(int index) {
@@ -167,11 +161,12 @@ struct NllPackets : NllTraits<F, P, pass> {
 };
 
 // One row element by element: any dtypes, strides and alignment, weights, and gradients that are absent.
-template <class F, class P, Pass pass>
-struct NllElements : NllTraits<F, P, pass> {
-  using Traits = NllTraits<F, P, pass>;
+template <class F, class Compute, Pass pass>
+struct NllElements : NllTraits<F, Compute, pass> {
+  using T = Compute;
+  using Traits = NllTraits<F, T, pass>;
   using Traits::element_logvar;
-  using typename Traits::T;
+  static constexpr int resident = element_blocks<T>;
   static constexpr bool adds_constant = true;
 
   const ElboArgs& args;
@@ -192,7 +187,7 @@ struct NllElements : NllTraits<F, P, pass> {
 
   __device__ __forceinline__ void tile(int index) {
     tile_sum = tile_logvar_sum = T(0);
-    walk_elements<Traits::E>(place, args.cols, index, *this);
+    walk_elements(place, args.cols, index, args.plan.elements, *this);
     sum += tile_sum;
     logvar_sum += tile_logvar_sum;
   }
@@ -218,14 +213,15 @@ struct NllElements : NllTraits<F, P, pass> {
 };
 
 // This thread's share of the KL, [worker, worker + workers, ...], and of its gradients.
+// A function of its own, apart from the registers of the loop over rows.
 template <class T>
-__device__ __forceinline__ double latent_terms(const ElboArgs& args, double factor, int64_t worker,
-                                               int64_t workers) {
+__device__ VAE_FAST_NOINLINE double latent_terms(const ElboArgs& args, double factor, int64_t worker,
+                                                 int64_t workers) {
   double sum = 0;
   const int64_t n = args.kl.data || args.grad_kl.data ? args.batch : 0;
   for (int64_t b = worker; b < n; b += workers) {
-    if (args.kl.data) sum += element_of<double>(args.kl, b, 0);
-    const double rows = args.grad_out.data ? element_of<double>(args.grad_out, b, 0) : 1.0;
+    if (args.kl.data) sum += number_of(args.kl, b);
+    const double rows = args.grad_out.data ? number_of(args.grad_out, b) : 1.0;
     if (args.grad_kl.data) set_element<double>(args.grad_kl, b, 0, factor * rows);
   }
   if (!args.mu.data) return sum;
@@ -234,7 +230,7 @@ __device__ __forceinline__ double latent_terms(const ElboArgs& args, double fact
     const int64_t b = i / args.latents, j = i - b * args.latents;
     const T mu = element_of<T>(args.mu, b, j), logvar = element_of<T>(args.latent_logvar, b, j);
     sum += portable::kl_standard(mu, logvar);
-    const T g = args.grad_out.data ? scale * element_of<T>(args.grad_out, b, 0) : scale;
+    const T g = args.grad_out.data ? scale * static_cast<T>(number_of(args.grad_out, b)) : scale;
     if (args.grad_mu.data) set_element<T>(args.grad_mu, b, j, g * mu);
     if (args.grad_latent_logvar.data)
       set_element<T>(args.grad_latent_logvar, b, j, g * portable::kl_standard_dlogvar(logvar));
@@ -257,8 +253,8 @@ __device__ __forceinline__ void write_loss(const ElboArgs& args, int64_t row, in
 
 // One result, or elements, or gradients alone.
 template <class Row>
-__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
-    elbo_pooled(const ElboArgs args) {
+__global__ void __launch_bounds__(block_threads, Row::resident)
+    elbo_pooled(const __grid_constant__ ElboArgs args) {
   if (args.unless_one && factor_of(args.grad) == 1.0) return;
   const Place place(args.plan.lanes);
   Row rows(args, place, args.recon_scale * factor_of(args.grad));
@@ -281,8 +277,8 @@ __global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
 
 // One result for each row of the batch.
 template <class Row>
-__global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
-    elbo_by_row(const ElboArgs args) {
+__global__ void __launch_bounds__(block_threads, Row::resident)
+    elbo_by_row(const __grid_constant__ ElboArgs args) {
   using T = typename Row::T;
   const double beta = args.beta * factor_of(args.beta_factor);
   const Place place(args.plan.lanes);
@@ -303,7 +299,7 @@ __global__ void __launch_bounds__(block_threads, resident_of<typename Row::T>)
         for (; tile < tiles; tile += splits) rows.tile(static_cast<int>(tile));
       }
       if (split == 0) {
-        if (args.kl.data && place.lane == 0) kl = element_of<double>(args.kl, row, 0);
+        if (args.kl.data && place.lane == 0) kl = number_of(args.kl, row);
         if (args.mu.data)
           for (int64_t j = place.lane; j < args.latents; j += place.lanes)
             kl += portable::kl_standard(element_of<T>(args.mu, row, j),

@@ -17,39 +17,54 @@ inline const char* launch_pass(const ElboArgs& args, void* stream) {
                         : launch(elbo_pooled<Row<Pass::gradients>>, blocks, block_threads, stream, args);
 }
 
-template <class F, class P>
-struct Rows {
-  template <class Q>
-  struct Of {
-    template <Pass pass>
-    using Packets = NllPackets<F, P, Q, pass>;
-  };
+template <class F, class P, class Q>
+struct Packets {
   template <Pass pass>
-  using Elements = NllElements<F, P, pass>;
+  using Row = NllPackets<F, P, Q, pass>;
+};
+template <class F, class T>
+struct Elements {
+  template <Pass pass>
+  using Row = NllElements<F, T, pass>;
 };
 
-template <class F, class P>
-inline const char* launch_rows(const ElboArgs& args, void* stream) {
-  using Of = Rows<F, P>;
-  if constexpr (sizeof(P) < 8) {
-    if (args.in_packets) {
-      if (args.target.dtype == Storage<P>::dtype)
-        return launch_pass<Of::template Of<P>::template Packets>(args, stream);
-      if (args.target.dtype == DType::float32)
-        return launch_pass<Of::template Of<float>::template Packets>(args, stream);
-      return launch_pass<Of::template Of<byte>::template Packets>(args, stream);
-    }
-  }
-  return launch_pass<Of::template Elements>(args, stream);
+// Calls launch.run<F>(args, stream) with the functor of the likelihood.
+template <class T, class Launch>
+inline const char* with_functor(const Launch& launch, const ElboArgs& args, void* stream) {
+  if (args.likelihood == Likelihood::bernoulli) return launch.template run<Bernoulli<T>>(args, stream);
+  if (!args.logvar.data) return launch.template run<GaussianUnit<T>>(args, stream);
+  return args.shared_logvar ? launch.template run<GaussianShared<T>>(args, stream)
+                            : launch.template run<GaussianElement<T>>(args, stream);
 }
 
 template <class P>
-inline const char* launch_elbo(const ElboArgs& args, void* stream) {
-  using T = typename Storage<P>::compute;
-  if (args.likelihood == Likelihood::bernoulli) return launch_rows<Bernoulli<T>, P>(args, stream);
-  if (!args.logvar.data) return launch_rows<GaussianUnit<T>, P>(args, stream);
-  return args.shared_logvar ? launch_rows<GaussianShared<T>, P>(args, stream)
-                            : launch_rows<GaussianElement<T>, P>(args, stream);
+struct LaunchPackets {
+  template <class F>
+  static const char* run(const ElboArgs& args, void* stream) {
+    if (args.target.dtype == Storage<P>::dtype)
+      return launch_pass<Packets<F, P, P>::template Row>(args, stream);
+    if (args.target.dtype == DType::float32)
+      return launch_pass<Packets<F, P, float>::template Row>(args, stream);
+    return launch_pass<Packets<F, P, byte>::template Row>(args, stream);
+  }
+};
+
+template <class T>
+struct LaunchElements {
+  template <class F>
+  static const char* run(const ElboArgs& args, void* stream) {
+    return launch_pass<Elements<F, T>::template Row>(args, stream);
+  }
+};
+
+template <class P>
+inline const char* elbo_packets(const ElboArgs& args, void* stream) {
+  return with_functor<typename Storage<P>::compute>(LaunchPackets<P>{}, args, stream);
+}
+
+template <class T>
+inline const char* elbo_elements(const ElboArgs& args, void* stream) {
+  return with_functor<T>(LaunchElements<T>{}, args, stream);
 }
 
 }  // namespace cuda

@@ -8,8 +8,7 @@ namespace cuda {
 
 constexpr int warp_threads = 32;
 constexpr int packets_of_tile = 2;       // of each lane
-constexpr int blocks_per_processor = 4;  // resident ones, promised to the compiler: 64 registers a thread
-constexpr int double_blocks = 2;         // the same of float64 kernels: 128
+constexpr int blocks_per_processor = 4;  // resident at once
 
 // Elements of a packet, the 16 bytes that a thread reads at once.
 constexpr int packet_of(DType dtype) { return dtype == DType::float64 ? 2 : dtype == DType::float32 ? 4 : 8; }
@@ -48,6 +47,7 @@ inline int64_t blocks_of(int64_t groups, int lanes, int64_t resident) {
 inline Plan pooled(int64_t rows, int64_t cols, int packet, int64_t resident, int64_t others = 0) {
   Plan plan;
   plan.lanes = lanes_of(cols, packet);
+  plan.elements = packet * packets_of_tile;
   plan.tiles = tiles_of(cols, packet, plan.lanes);
   const int64_t tiles = rows * plan.tiles, more = ceil_div(others, plan.lanes);
   plan.blocks = blocks_of(tiles > more ? tiles : more, plan.lanes, resident);
@@ -60,6 +60,7 @@ inline Plan by_row(int64_t rows, int64_t samples, int64_t cols, int packet, int6
   constexpr int64_t enough_rows = 2048, most_warp_tiles = 16, wanted_groups = 1024;
   Plan plan;
   plan.lanes = lanes_of(cols, packet);
+  plan.elements = packet * packets_of_tile;
   if (plan.lanes == block_threads && rows >= enough_rows &&
       tiles_of(cols, packet, warp_threads) <= most_warp_tiles)
     plan.lanes = warp_threads;

@@ -1,6 +1,7 @@
 // Sums over groups of threads and over blocks, always in the same order, without floating-point atomics.
 #pragma once
 
+#include "../math/config.h"
 #include "launch.cuh"
 #include "plan.h"
 
@@ -68,6 +69,7 @@ __device__ __forceinline__ bool sums_of_blocks(double (&value)[N], double* parti
     __threadfence();
     VAE_FAST_UNROLL
     for (int k = 0; k < N; ++k) value[k] = 0;
+    VAE_FAST_NO_UNROLL
     for (int64_t i = threadIdx.x; i < count; i += block_threads) {
       VAE_FAST_UNROLL
       for (int k = 0; k < N; ++k) value[k] += __ldcg(partial + i * N + k);

@@ -58,7 +58,7 @@ __device__ __forceinline__ int shift_of(const P* row) {
 template <int E, int U, class Body>
 __device__ __forceinline__ void walk_packets(const Place& place, int64_t cols, int tile, int shift,
                                              Body& body) {
-  const int64_t first = int64_t(tile) * (place.lanes * (E * packets_of_tile)) - shift;
+  const int64_t span = place.lanes * (E * packets_of_tile), first = tile * span - shift;
   if (first >= cols) return;
   VAE_FAST_NO_UNROLL
   for (int k = 0; k < packets_of_tile; k += U) {
@@ -70,20 +70,23 @@ __device__ __forceinline__ void walk_packets(const Place& place, int64_t cols, i
       whole[u] = start[u] >= 0 && start[u] + E <= cols;
     }
     body.packets(start, whole);
-    VAE_FAST_UNROLL
-    for (int u = 0; u < U; ++u) {
-      if (whole[u]) continue;
-      VAE_FAST_NO_UNROLL
-      for (int i = 0; i < E; ++i)
-        if (start[u] + i >= 0 && start[u] + i < cols) body.element(start[u] + i);
-    }
+  }
+  if (first >= 0 && first + span <= cols) return;
+  VAE_FAST_NO_UNROLL
+  for (int k = 0; k < packets_of_tile; ++k) {
+    const int64_t start = first + (k * place.lanes + place.lane) * E;
+    if (start >= 0 && start + E <= cols) continue;
+    const int64_t end = start + E < cols ? start + E : cols;
+    VAE_FAST_NO_UNROLL
+    for (int64_t i = start < 0 ? 0 : start; i < end; ++i) body.element(i);
   }
 }
 
-// The same element by element, neighbouring ones in neighbouring lanes.
-template <int E, class Body>
-__device__ __forceinline__ void walk_elements(const Place& place, int64_t cols, int tile, Body& body) {
-  const int64_t span = place.lanes * (E * packets_of_tile), first = tile * span;
+// The same element by element, neighbouring ones in neighbouring lanes; `elements` of each lane.
+template <class Body>
+__device__ __forceinline__ void walk_elements(const Place& place, int64_t cols, int tile, int elements,
+                                              Body& body) {
+  const int64_t span = place.lanes * elements, first = tile * span;
   const int64_t last = first + span < cols ? first + span : cols;
   VAE_FAST_NO_UNROLL
   for (int64_t i = first + place.lane; i < last; i += place.lanes) body.element(i);

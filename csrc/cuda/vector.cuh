@@ -49,9 +49,15 @@ struct Storage<float16> {
   static constexpr DType dtype = DType::float16;
 };
 
-// Resident blocks of a kernel, by its arithmetic.
+// Resident blocks that a kernel promises the compiler. In packets: half of the threads that a processor can
+// hold, 2048 or 1536. Element by element, and in double, registers are worth more than threads.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+constexpr int packet_blocks = 3;
+#else
+constexpr int packet_blocks = blocks_per_processor;
+#endif
 template <class T>
-constexpr int resident_of = sizeof(T) == 8 ? double_blocks : blocks_per_processor;
+constexpr int element_blocks = sizeof(T) == 8 ? 2 : 3;
 
 __device__ __forceinline__ float half_to_float(uint16_t bits) {
 #ifdef __CUDA_ARCH__
@@ -106,16 +112,17 @@ struct Packet {
     return packet;
   }
 
+  // By intrinsics: as plain assignments the compiler splits them into words.
   __device__ __forceinline__ void store(Q* p) const {
     if constexpr (bytes == 4) {
       *reinterpret_cast<uint32_t*>(p) = word[0];
     } else if constexpr (bytes == 8) {
-      *reinterpret_cast<uint2*>(p) = make_uint2(word[0], word[1]);
+      __stwb(reinterpret_cast<uint2*>(p), make_uint2(word[0], word[1]));
     } else {
       VAE_FAST_UNROLL
       for (int k = 0; k < words / 4; ++k)
-        reinterpret_cast<uint4*>(p)[k] =
-            make_uint4(word[4 * k], word[4 * k + 1], word[4 * k + 2], word[4 * k + 3]);
+        __stwb(reinterpret_cast<uint4*>(p) + k,
+               make_uint4(word[4 * k], word[4 * k + 1], word[4 * k + 2], word[4 * k + 3]));
     }
   }
 };
@@ -224,6 +231,20 @@ __device__ __forceinline__ T element_of(const Operand& a, int64_t row, int64_t c
     default: return static_cast<T>(static_cast<const uint8_t*>(a.data)[i] != 0);
   }
 }
+
+// The same of a floating-point operand, in double.
+__device__ __forceinline__ double number_of(const Operand& a, int64_t row) {
+  const int64_t i = row * a.row_stride;
+  switch (a.dtype) {
+    case DType::float64: return static_cast<const double*>(a.data)[i];
+    case DType::bfloat16: return portable::bfloat16_to_float(static_cast<const uint16_t*>(a.data)[i]);
+    case DType::float16: return half_to_float(static_cast<const uint16_t*>(a.data)[i]);
+    default: return static_cast<const float*>(a.data)[i];
+  }
+}
+
+// A factor that a tensor of one element holds, 1 if absent.
+__device__ __forceinline__ double factor_of(const Operand& a) { return a.data ? number_of(a, 0) : 1.0; }
 
 template <class T>
 __device__ __forceinline__ T element_or(const Operand& a, int64_t row, int64_t col, T absent) {

@@ -16,6 +16,8 @@
 #define VAE_FAST_NO_UNROLL
 #endif
 
+#define VAE_FAST_NOINLINE __attribute__((noinline))
+
 // The CPU kernels include these headers once per instruction set, each time in a namespace of its own:
 // functions of the same name compiled for different machines must not be merged by the linker.
 #ifndef VAE_FAST_ISA

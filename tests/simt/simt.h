@@ -83,6 +83,10 @@ inline T __ldcs(const T* p) {
   return *p;
 }
 template <class T>
+inline void __stwb(T* p, T value) {
+  *p = value;
+}
+template <class T>
 inline void __stcg(T* p, T value) {
   *p = value;
 }
