@@ -9,50 +9,37 @@ import numpy
 import torch
 
 from .ops import extension
-from .ops.backend import get_backend
+from .ops.backend import get_backend, serving, why_missing
+from .triton import registration as triton
 from .version import __version__
 
 
 def lines() -> list[str]:
     """The report of `vae-fast info`, line by line."""
-    chosen = get_backend()
-    cpu = (
-        f"compiled kernels, {extension.cpu_isa}"
-        if extension.cpu_loaded()
-        else f"not available: {extension.cpu_missing}"
-    )
-    cuda = (
-        "compiled kernels"
-        if extension.cuda_loaded()
-        else f"not available: {extension.cuda_missing}"
-    )
+    built = {
+        "cpu": f"compiled kernels, {extension.cpu_isa}",
+        "cuda": "compiled kernels",
+        "triton": f"kernels for {' and '.join(triton.devices())} tensors",
+        "reference": "plain PyTorch, on every device",
+    }
     report = [
         f"vae_fast   {__version__}",
         f"python     {platform.python_version()}",
         f"torch      {torch.__version__}",
         f"numpy      {numpy.__version__}",
+        f"triton     {triton.version() or 'not installed'}",
         f"threads    {torch.get_num_threads()}",
         "",
         "backends",
-        f"  cpu        {cpu}",
-        f"  cuda       {cuda}",
-        "  triton     not available: this version has no Triton kernels",
-        "  reference  plain PyTorch, on every device",
-        "",
-        f"active (backend {chosen!r})",
-        f"  cpu tensors    {_serves('cpu', extension.cpu_loaded())}",
     ]
-    if torch.cuda.is_available():
-        report.append(f"  cuda tensors   {_serves('cuda', extension.cuda_loaded())}")
+    for name, what in built.items():
+        missing = why_missing(name)
+        report.append(f"  {name:<10} {f'not available: {missing}' if missing else what}")
+    report += ["", f"active (backend {get_backend()!r})"]
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        name, reason = serving(device)
+        report.append(f"  {device + ' tensors':<14} {name}{f': {reason}' if reason else ''}")
     return report
-
-
-def _serves(device: str, loaded: bool) -> str:
-    """What computes on the tensors of a device."""
-    chosen = get_backend()
-    if chosen == "reference" or (chosen == "auto" and not loaded):
-        return "reference"
-    return device if chosen in ("auto", device) else "an error"
 
 
 def main() -> int:

@@ -179,6 +179,7 @@ def _launch_kl(
         ALONG=sum(o.along << bit for bit, o in enumerate(operands)),
         ALIGNED=alignment(cols, *strides),
         SOME_FULL=rows >= parts.rows and cols >= parts.cols,
+        ONE_ROW=rows == 1,
         SPLIT=split,
         TILE_ROWS=parts.rows,
         TILE_COLS=parts.cols,

@@ -15,6 +15,7 @@ from .tiles import (
     load_scalar,
     load_tile,
     reciprocal,
+    row_numbers,
     store_sums,
     store_tile,
 )
@@ -82,7 +83,7 @@ def gaussian_kl_kernel(
     mu_stride: tl.int64, logvar_stride: tl.int64, prior_mu_stride: tl.int64,
     prior_logvar_stride: tl.int64, grad_stride: tl.int64,
     REDUCTION: tl.constexpr, ALONG: tl.constexpr, ALIGNED: tl.constexpr,
-    SOME_FULL: tl.constexpr, SPLIT: tl.constexpr, TILE_ROWS: tl.constexpr,
+    SOME_FULL: tl.constexpr, ONE_ROW: tl.constexpr, SPLIT: tl.constexpr, TILE_ROWS: tl.constexpr,
     TILE_COLS: tl.constexpr, SUM_ROWS: tl.constexpr, SUM_COLS: tl.constexpr,
 ):  # fmt: skip
     """KL of diagonal Gaussians [rows, cols], its sums, or its gradients."""
@@ -104,7 +105,7 @@ def gaussian_kl_kernel(
     unit = tl.program_id(0).to(tl.int64)
     block = unit // chunks
     chunk = unit - block * chunks
-    row = block * TILE_ROWS + tl.arange(0, TILE_ROWS)[:, None]
+    row = row_numbers(block, TILE_ROWS, ONE_ROW)
     begin = chunk * TILE_COLS
     col = begin + tl.arange(0, TILE_COLS)[None, :]
     tile = (row, col, row < rows, (row < rows) & (col < cols))

@@ -224,6 +224,7 @@ class _Call:
             SHARED=self.shared,
             ALIGNED=alignment(cols, *strides),
             SOME_FULL=rows >= parts.rows and cols >= parts.cols,
+            ONE_ROW=rows == 1,
             TILES=parts.tiles,
             TILE_ROWS=parts.rows,
             TILE_COLS=parts.cols,

@@ -17,6 +17,7 @@ from .tiles import (
     load_tile,
     reciprocal,
     rounded,
+    row_numbers,
     store_partials,
     store_tile,
     sum_partials,
@@ -74,7 +75,7 @@ def nll_unit(
     operands, strides, results, partials, logvar_partials,
     unit, rows, batch, cols, chunks, count,
     LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
-    ALONG: tl.constexpr, SHARED: tl.constexpr, SOME_FULL: tl.constexpr,
+    ALONG: tl.constexpr, SHARED: tl.constexpr, SOME_FULL: tl.constexpr, ONE_ROW: tl.constexpr,
     TILES: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
 ):  # fmt: skip
     """TILES tiles of the likelihood side by side, and their sums where there is room for them."""
@@ -88,7 +89,7 @@ def nll_unit(
         shared = load_scalar(logvar, dtype)
     block = unit // chunks
     chunk = unit - block * chunks
-    row = block * TILE_ROWS + tl.arange(0, TILE_ROWS)[:, None]
+    row = row_numbers(block, TILE_ROWS, ONE_ROW)
     row_inside = row < rows
     value_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
     logvar_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
@@ -200,7 +201,8 @@ def elbo_kernel(
     kl_count: tl.int64, mu_stride: tl.int64, mu_logvar_stride: tl.int64, beta: tl.float64,
     LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
     ALONG: tl.constexpr, SHARED: tl.constexpr, ALIGNED: tl.constexpr, SOME_FULL: tl.constexpr,
-    TILES: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
+    ONE_ROW: tl.constexpr, TILES: tl.constexpr, TILE_ROWS: tl.constexpr,
+    TILE_COLS: tl.constexpr,
     LATENT_ALIGNED: tl.constexpr, LATENT_ROWS: tl.constexpr, LATENT_COLS: tl.constexpr,
     SUM_ROWS: tl.constexpr, SUM_COLS: tl.constexpr, UNLESS_ONE: tl.constexpr,
 ):  # fmt: skip
@@ -235,7 +237,7 @@ def elbo_kernel(
             partials if SUMS else None,
             partials + logvar_first if SHARED_GRAD else None,
             unit, rows, batch, cols // ALIGNED * ALIGNED, chunks, count,
-            LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, SOME_FULL,
+            LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, SOME_FULL, ONE_ROW,
             TILES, TILE_ROWS, TILE_COLS,
         )  # fmt: skip
     elif kl is not None or mu is not None:

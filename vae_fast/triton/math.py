@@ -187,7 +187,7 @@ def kl_general(mu, logvar, prior_mu, prior_logvar):
 def bernoulli(logit, logvar, target):
     """-log Bernoulli(target | sigmoid(logit)), softplus and sigmoid from one exponential."""
     e = exponential_of_minus_magnitude(logit)
-    reciprocal = tl.div_rn(1.0, e + 1.0) if e.dtype == tl.float32 else 1.0 / (e + 1.0)
+    reciprocal = 1.0 / (e + 1.0)
     positive = logit > 0.0
     # (softplus(x) - t x) without the cancellation: the step minus the target is (nearly) exact.
     value = log1p_unit_plus(e, (tl.where(positive, 1.0, 0.0) - target) * logit)

@@ -32,6 +32,15 @@ def rounded(x, dtype: tl.constexpr):
 
 
 @triton.jit
+def row_numbers(block, ROWS: tl.constexpr, ONE_ROW: tl.constexpr):
+    """The rows of a block, [ROWS, 1]; a single row is known to be row 0, wherever it is aligned."""
+    if ONE_ROW:
+        return tl.zeros([1, 1], tl.int64)
+    else:
+        return block * ROWS + tl.arange(0, ROWS)[:, None]
+
+
+@triton.jit
 def load_scalar(pointer, dtype: tl.constexpr):
     return tl.load(pointer).to(dtype)
 

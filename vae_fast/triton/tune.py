@@ -36,22 +36,22 @@ class Cut(NamedTuple):
     units: int
 
 
-# Eight elements a thread are two 16-byte accesses in float32 and one in half precision. Keys:
-# kernel, whether the call is large, bytes of an element.
+# 16 bytes a thread for every operand of full width. Keys: kernel, whether the call is large, bytes
+# of an element.
 _LARGE = 1 << 20
 _TABLE = {
     ("likelihood", False, 2): Config(1024, 4),
-    ("likelihood", False, 4): Config(1024, 4),
-    ("likelihood", False, 8): Config(512, 4),
+    ("likelihood", False, 4): Config(512, 4),
+    ("likelihood", False, 8): Config(256, 4),
     ("likelihood", True, 2): Config(1024, 4),
-    ("likelihood", True, 4): Config(1024, 4),
-    ("likelihood", True, 8): Config(512, 4),
+    ("likelihood", True, 4): Config(512, 4),
+    ("likelihood", True, 8): Config(256, 4),
     ("latent", False, 2): Config(512, 4),
     ("latent", False, 4): Config(512, 4),
-    ("latent", False, 8): Config(512, 4),
+    ("latent", False, 8): Config(256, 4),
     ("latent", True, 2): Config(1024, 4),
-    ("latent", True, 4): Config(1024, 4),
-    ("latent", True, 8): Config(512, 4),
+    ("latent", True, 4): Config(512, 4),
+    ("latent", True, 8): Config(256, 4),
 }
 LONGEST = 16  # tiles of a program: as many terms are added in the arithmetic's dtype
 SUMMED = 1024  # partial sums that the last program adds at once

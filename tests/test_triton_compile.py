@@ -1,0 +1,233 @@
+"""Triton kernels compiled ahead of time: registers, spills, 16-byte accesses, atomics, fusion."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton", reason="needs Triton")
+if os.environ.get("TRITON_INTERPRET"):
+    pytest.skip("the interpreter compiles nothing", allow_module_level=True)
+
+import triton
+import triton.language as tl
+from support.kernels import Launch, compiled, launches_of, specialisation
+
+from vae_fast.triton import latent, likelihood, normal
+
+ARCHITECTURES = [80, 90, 100]
+REGISTERS = 128  # four warps of so many leave room for four programs on a multiprocessor
+BATCH, EVENT, LATENT = 4096, (784,), 20
+
+
+def meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def elbo_arguments(
+    dtype: torch.dtype = torch.float32,
+    target: torch.dtype | None = None,
+    batch: int = BATCH,
+    cols: int = EVENT[0],
+    samples: int = 0,
+    logvar: str = "",
+    weight: bool = False,
+    kl: str = "",
+    kind: int = 0,
+    reduction: int = 2,
+) -> tuple[Any, ...]:
+    shape = (batch, cols)
+    x = meta(*((samples,) if samples else ()), *shape, dtype=dtype)
+    shared = {"": None, "shared": meta(dtype=dtype), "element": torch.empty_like(x)}
+    mu, given = meta(batch, LATENT, dtype=dtype), meta(batch)
+    return (
+        x,
+        shared[logvar],
+        meta(*shape, dtype=target or dtype),
+        meta(*shape, dtype=dtype) if weight else None,
+        given if kl == "given" else None,
+        mu if kl == "latent" else None,
+        mu if kl == "latent" else None,
+        None,
+        0.5,
+        kind,
+        0.0,
+        reduction,
+    )
+
+
+def wants(args: tuple[Any, ...]) -> int:
+    return sum(1 << bit for bit, place in enumerate((0, 1, 4, 5, 6)) if args[place] is not None)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "bernoulli": {},
+    "bernoulli-bytes": {"target": torch.uint8},
+    "bernoulli-bits": {"target": torch.bool},
+    "bernoulli-weight": {"weight": True},
+    "bernoulli-samples": {"samples": 3},
+    "bernoulli-odd": {"cols": 785, "batch": 4097},
+    "bernoulli-rows": {"reduction": 1},
+    "bernoulli-elements": {"reduction": 0},
+    "bernoulli-long-rows": {"reduction": 1, "batch": 8, "cols": 1 << 20},
+    "gaussian": {"kind": 1},
+    "gaussian-shared": {"kind": 1, "logvar": "shared"},
+    "gaussian-element": {"kind": 1, "logvar": "element"},
+    "elbo-given": {"kl": "given"},
+    "elbo-latent": {"kl": "latent"},
+    "elbo-latent-rows": {"kl": "latent", "reduction": 1},
+    "elbo-gaussian": {"kind": 1, "logvar": "element", "kl": "latent", "weight": True},
+}
+
+
+def likelihood_launches(
+    monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype
+) -> list[Launch]:
+    """Loss with gradients where it has some, and the backward, for scalars with its look at 1."""
+    args = elbo_arguments(dtype, **VARIANTS[name])
+    summed = args[-1] > 1
+    loss = meta(*{0: args[0].shape, 1: args[2].shape[:1]}.get(args[-1], ()))
+
+    def calls() -> None:
+        likelihood.elbo_with_grad(*args, wants(args) if summed else 0)
+        if summed:
+            grads = [meta(dtype=dtype)] * 5
+            likelihood.elbo_regrad(loss, grads, *args, wants(args))
+        else:
+            likelihood.elbo_backward(loss, *args, wants(args))
+
+    return launches_of(calls, monkeypatch)
+
+
+def latent_launches(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> list[Launch]:
+    seed = meta(1, dtype=torch.int64)
+
+    def calls() -> None:
+        for shape in ((BATCH, 20), (BATCH, 10), (16, 16384)):
+            mu = meta(*shape, dtype=dtype)
+            latent.reparameterize_kl(mu, mu, seed, None, None, True)
+            latent.reparameterize_kl_backward(mu, meta(shape[0]), mu, mu, seed, None)
+        mu = meta(BATCH, 20, dtype=dtype)
+        latent.reparameterize_kl(mu, mu, None, mu, None, False)
+        for reduction in (0, 1, 2):
+            latent.gaussian_kl(mu, mu, mu, mu, reduction)
+        latent.gaussian_kl(mu, mu, None, None, 2)
+        latent.gaussian_kl_backward(meta(), mu, mu, None, None, 2, 3)
+        latent.gaussian_kl_backward(meta(BATCH), mu, mu, mu, mu, 1, 15)
+
+    return launches_of(calls, monkeypatch)
+
+
+ATOMIC = re.compile(r"\b(?:atom|red)\.[\w.]+")
+COUNTER = "atom.global.gpu.acq_rel.add.u32"
+WIDE_LOAD = r"ld\.global[.\w]*\.(?:v4\.b32|v2\.b64)"
+WIDE_STORE = r"st\.global[.\w]*\.(?:v4\.b32|v2\.b64)"
+
+
+def check(launch: Launch, architecture: int) -> None:
+    kernel = compiled(launch, architecture)
+    what = f"sm_{architecture} {specialisation(launch)}"
+    assert kernel.spilled == 0, f"{what} spills {kernel.spilled} bytes"
+    assert kernel.registers <= REGISTERS, f"{what} takes {kernel.registers} registers"
+    atomics = set(ATOMIC.findall(kernel.ptx))
+    assert atomics <= {COUNTER}, f"{what}: {atomics}"
+
+
+# Every variant in float32 for one architecture; for the others, and in other dtypes, the one whose
+# kernel holds everything. VAE_FAST_TEST_TARGETS=all: every variant and dtype for all of them.
+EVERYTHING = "elbo-gaussian"
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+TARGETS = [(torch.float32, 90, name) for name in VARIANTS]
+TARGETS += [(torch.float32, sm, EVERYTHING) for sm in (80, 100)]
+TARGETS += [(dtype, 90, EVERYTHING) for dtype in DTYPES[1:]]
+LATENT_TARGETS = [(torch.float32, 90)]
+if os.environ.get("VAE_FAST_TEST_TARGETS") == "all":
+    TARGETS = [(d, sm, name) for d in DTYPES for sm in ARCHITECTURES for name in VARIANTS]
+    LATENT_TARGETS = [(d, sm) for d in DTYPES for sm in ARCHITECTURES]
+
+
+@pytest.mark.parametrize(("dtype", "architecture", "name"), TARGETS, ids=str)
+def test_likelihood(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, architecture: int, name: str
+) -> None:
+    for launch in likelihood_launches(monkeypatch, name, dtype):
+        check(launch, architecture)
+
+
+@pytest.mark.parametrize(("dtype", "architecture"), LATENT_TARGETS, ids=str)
+def test_latent(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, architecture: int) -> None:
+    for launch in latent_launches(monkeypatch, dtype):
+        check(launch, architecture)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian-element", "bernoulli-odd"])
+def test_main_loops_move_16_bytes(
+    monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype
+) -> None:
+    launches = likelihood_launches(monkeypatch, name, dtype)
+    kernel = compiled(launches[0], 90)
+    operands = 3 if name == "gaussian-element" else 2
+    # A loop without masks and one with: where the length is odd, only the first is wide.
+    loops = 1 if name == "bernoulli-odd" else 2
+    assert kernel.count(WIDE_LOAD) >= loops * operands
+    assert kernel.count(WIDE_STORE) >= loops * (operands - 1)
+
+
+@pytest.mark.parametrize("shape", [(BATCH, 20), (16, 16384)], ids=str)
+def test_sampling_moves_16_bytes(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
+    mu, seed = meta(*shape), meta(1, dtype=torch.int64)
+    (forward,) = launches_of(
+        lambda: latent.reparameterize_kl(mu, mu, seed, None, None, True), monkeypatch
+    )
+    (backward,) = launches_of(
+        lambda: latent.reparameterize_kl_backward(mu, meta(shape[0]), mu, mu, seed, None),
+        monkeypatch,
+    )
+    forward, backward = (compiled(launch, 90) for launch in (forward, backward))
+    assert forward.count(WIDE_LOAD) >= 2
+    assert forward.count(WIDE_STORE) >= 1
+    assert backward.count(WIDE_LOAD) >= 3
+    assert backward.count(WIDE_STORE) >= 2
+
+
+@triton.jit
+def noise_kernel(seed, out, GROUPED: tl.constexpr, SIZE: tl.constexpr):
+    if GROUPED:
+        group = tl.arange(0, SIZE // 4)[None, :].to(tl.int64)
+        noise = normal.normal_groups(tl.load(seed), group)
+    else:
+        noise = normal.normal_elements(tl.load(seed), tl.arange(0, SIZE)[None, :].to(tl.int64))
+    tl.store(out + tl.arange(0, SIZE)[None, :], noise)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_noise_is_not_fused(grouped: bool, architecture: int) -> None:
+    args = (meta(1, dtype=torch.int64), meta(1024))
+    kernel = compiled(
+        Launch(noise_kernel, 1, 4, args, {"GROUPED": grouped, "SIZE": 1024}), architecture
+    )
+    assert kernel.count(r"\bfma\b") == 0
+    assert kernel.count(r"sqrt\.rn\.f32") > 0
+    assert kernel.count(r"(?:mul|add)\.rn?\.?f32") + kernel.count(r"(?:mul|add)\.f32") > 0
+    # One square root, correctly rounded, is a sequence with fused steps of its own; no more than
+    # that in the machine code.
+    assert "shared" not in kernel.ptx or not grouped, "groups are interleaved in registers"
+
+
+def test_sampling_fuses_only_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    mu, seed = meta(BATCH, 20), meta(1, dtype=torch.int64)
+    drawn, given = (
+        compiled(launches_of(call, monkeypatch)[0], 90)
+        for call in (
+            lambda: latent.reparameterize_kl(mu, mu, seed, None, None, True),
+            lambda: latent.reparameterize_kl(mu, mu, None, mu, None, True),
+        )
+    )
+    assert drawn.count(r"\bfma\b") == given.count(r"\bfma\b") > 0
