@@ -5,6 +5,8 @@ VENV ?= .venv
 TORCH ?= torch
 WHEEL_DIR ?= dist
 BIN := $(VENV)/bin
+CXX_FILES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cuh' -o -name '*.cu')
+TEST_CXX_FILES := $(shell find tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 .PHONY: demo test lint format bench gpu-check wheel clean
 
@@ -13,7 +15,7 @@ $(BIN)/python:
 	$(BIN)/pip install --quiet --upgrade pip
 
 # Without build isolation the extension is built against the PyTorch that it will run with.
-$(VENV)/installed: $(BIN)/python setup.py pyproject.toml $(shell find csrc vae_fast -name '*.h' -o -name '*.cpp' -o -name '*.py' -o -name '*.cu')
+$(VENV)/installed: $(BIN)/python setup.py pyproject.toml setup_cuda.py $(CXX_FILES)
 	$(BIN)/pip install --quiet "$(TORCH)" numpy "setuptools>=77" wheel ninja
 	VAE_FAST_CPU=1 $(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
 	touch $@
@@ -27,11 +29,11 @@ test: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.h' -o -name '*.cpp')
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES) $(TEST_CXX_FILES)
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
-	$(BIN)/clang-format -i $(shell find csrc -name '*.h' -o -name '*.cpp')
+	$(BIN)/clang-format -i $(CXX_FILES) $(TEST_CXX_FILES)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks

@@ -1,11 +1,11 @@
 """Build of the compiled kernels; everything else is in pyproject.toml.
 
 The extensions use PyTorch's stable ABI and Python's limited API, so that one wheel serves every
-supported PyTorch (2.11 and newer) and CPython (3.10 and newer). There is one for the CPU and one for
-CUDA. Where there is no compiler the package installs without and uses what is left.
+supported PyTorch (2.11 and newer) and CPython (3.10 and newer). There is one for the CPU and one
+for CUDA. Where there is no compiler the package installs without and uses what is left.
 
-VAE_FAST_CPU, VAE_FAST_CUDA: 1 makes a failed build an error, 0 skips it. By default CUDA kernels are
-built where nvcc is found and PyTorch has the same major version of CUDA; with 1 also beside a
+VAE_FAST_CPU, VAE_FAST_CUDA: 1 makes a failed build an error, 0 skips it. By default CUDA kernels
+are built where nvcc is found and PyTorch has the same major version of CUDA; with 1 also beside a
 PyTorch without CUDA. TORCH_CUDA_ARCH_LIST and MAX_JOBS are respected as by PyTorch.
 """
 

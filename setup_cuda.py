@@ -81,7 +81,9 @@ def architecture_flags() -> list[str]:
     for name in re.split(r"[;\s]+", os.environ.get("TORCH_CUDA_ARCH_LIST") or ARCHITECTURES):
         found = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", name)
         if not found:
-            raise SystemExit(f"TORCH_CUDA_ARCH_LIST: got {name!r}, expected for example 9.0 or 9.0+PTX")
+            raise SystemExit(
+                f"TORCH_CUDA_ARCH_LIST: got {name!r}, expected for example 9.0 or 9.0+PTX"
+            )
         number = found[1] + found[2]
         flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
         if found[3]:

@@ -10,10 +10,13 @@ NEEDED_IN_SDIST = {
     "README.md",
     "csrc/cpu/isa_avx512.cpp",
     "csrc/cpu/likelihood_kernel.h",
+    "csrc/cuda/likelihood_float32.cu",
+    "csrc/cuda/likelihood_kernel.cuh",
     "csrc/math/elementary.h",
     "csrc/ops.cpp",
     "pyproject.toml",
     "setup.py",
+    "setup_cuda.py",
     "vae_fast/py.typed",
 }
 NEEDED_IN_WHEEL = {
