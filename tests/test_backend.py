@@ -11,7 +11,8 @@ import torch
 
 import vae_fast as vf
 from vae_fast import info
-from vae_fast.ops import extension
+from vae_fast.ops import backend, extension
+from vae_fast.triton import registration as triton
 
 WITHOUT_EXTENSION = """
 import importlib.util, sys, warnings
@@ -103,6 +104,106 @@ def test_compiled_kernels_are_what_runs() -> None:
     counts = {e.key: e.count for e in profile.key_averages()}
     assert counts["vae_fast::elbo_with_grad"] == 1
     assert counts["aten::binary_cross_entropy_with_logits"] == 1
+
+
+WITHOUT_TRITON = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "triton" else find(name, *a)
+import vae_fast as vf
+assert "triton" not in sys.modules
+try:
+    vf.set_backend("triton")
+except RuntimeError as error:
+    print(error)
+from vae_fast.info import main
+main()
+"""
+
+
+def test_missing_triton_has_a_reason() -> None:
+    done = run(WITHOUT_TRITON)
+    assert done.returncode == 0, done.stderr
+    assert "backend 'triton' is not available: Triton is not installed" in done.stdout
+    assert "triton     not available: Triton is not installed" in done.stdout
+
+
+def test_old_triton_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton, "version", lambda: "3.5.1")
+    with pytest.raises(RuntimeError, match=r"'triton'.*3\.5\.1 is older than 3\.6"):
+        vf.set_backend("triton")
+
+
+def test_triton_without_cuda_and_interpreter_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton, "version", lambda: "3.9.0")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(RuntimeError, match=r"without CUDA.*TRITON_INTERPRET=1"):
+        vf.set_backend("triton")
+    assert vf.get_backend() == "auto"
+
+
+@pytest.mark.parametrize(
+    ("extension_there", "triton_there", "served"),
+    [(True, True, "cuda"), (False, True, "triton"), (False, False, "reference")],
+)
+def test_automatic_choice_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, extension_there: bool, triton_there: bool, served: str
+) -> None:
+    monkeypatch.setattr(extension, "cuda_missing", "" if extension_there else "no nvcc")
+    monkeypatch.setattr(triton, "missing", lambda: "" if triton_there else "no Triton")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    registered: list[list[str]] = []
+    monkeypatch.setattr(triton, "serve", registered.append)
+    before = vf.get_backend()
+    vf.set_backend("auto")
+    assert backend.serving("cuda")[0] == served
+    assert registered == [["cuda"] if served == "triton" else []]
+    if served == "reference":
+        assert backend.serving("cuda")[1] == "no nvcc; no Triton"
+    monkeypatch.undo()
+    vf.set_backend(before)
+
+
+@pytest.mark.skipif(not triton.version(), reason="needs Triton")
+@pytest.mark.parametrize("name", ["", "triton"])
+def test_triton_is_imported_by_the_first_call_that_needs_it(name: str) -> None:
+    code = (
+        "import sys, torch, vae_fast as vf; x = torch.rand(2, 3)\n"
+        "assert 'triton' not in sys.modules\n"
+        "vf.bernoulli_nll(x, x); print(vf.get_backend(), 'triton' in sys.modules)\n"
+    )
+    done = run(code, VAE_FAST_BACKEND=name, TRITON_INTERPRET="1")
+    assert done.stdout.split() == ["triton", "True"] if name else ["auto", "False"], done.stderr
+
+
+INTERPRETED = """
+import torch, vae_fast as vf
+x, t = torch.randn(3, 4), torch.rand(3, 4)
+compiled = torch.compile(lambda x: vf.bernoulli_nll(x, t), fullgraph=True, backend="aot_eager")
+
+def programs(call):
+    from vae_fast.triton import likelihood
+    count, launch = [0], likelihood.launch
+    def counted(*args, **constants):
+        count[0] += 1
+        launch(*args, **constants)
+    likelihood.launch = counted
+    call(x)
+    likelihood.launch = launch
+    return count[0]
+
+vf.set_backend("triton")
+print(programs(lambda x: vf.bernoulli_nll(x, t)), programs(compiled))
+vf.set_backend("auto")
+print(programs(lambda x: vf.bernoulli_nll(x, t)), programs(compiled))
+"""
+
+
+@pytest.mark.skipif(not triton.version(), reason="needs Triton")
+def test_compiled_code_follows_the_choice_and_other_backends_get_their_operators_back() -> None:
+    done = run(INTERPRETED, TRITON_INTERPRET="1")
+    assert done.stdout.split() == ["1", "1", "0", "0"], done.stderr
 
 
 def test_info_names_versions_and_backends() -> None:

@@ -79,8 +79,7 @@ def test_noise_does_not_depend_on_the_tile(
 
 
 def _set_tiles(monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
-    table = {key: tune.Config(elements, 4) for key in tune._TABLE}
-    monkeypatch.setattr(tune, "_TABLE", table)
+    monkeypatch.setattr(tune, "_forced", tune.Config(elements, 4))
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def reparameterize_kl(
     if rows == 0 or (cols == 0 and not with_kl):
         return z, kl
     views = [_logical(t, 1, cols) for t in (mu, logvar)]
-    tile = config("latent", rows * cols, mu.dtype)
+    tile = config("latent", rows * cols, mu.dtype, mu.device)
     grouped = eps is None and cols % 4 == 0
     parts = cut(rows, cols, tile.elements, narrowest=4)
     split = with_kl and parts.chunks > 1
@@ -98,7 +98,7 @@ def reparameterize_kl_backward(
         samples = grad_z.shape[0] if lead == 2 else 1
         z_view = _logical(grad_z, lead, cols)
     along = [v.along for v in views] + [False, False, z_view.along]
-    tile = config("latent", batch * cols, mu.dtype)
+    tile = config("latent", batch * cols, mu.dtype, mu.device)
     parts = cut(batch, cols, tile.elements, narrowest=4)
     launch(
         sample_backward_kernel,
@@ -153,7 +153,7 @@ def _launch_kl(
         operands = [o if o is ABSENT else Operand(o.data, cols, True) for o in operands]
     if grad is not None and level != _ELEMENTS:
         operands[4] = Operand(grad, grad.stride(0) if level == _ROWS else 0, False)
-    tile = config("latent", rows * cols, mu.dtype)
+    tile = config("latent", rows * cols, mu.dtype, mu.device)
     parts = cut(rows, cols, tile.elements)
     split = out is not None and (level == _TOTAL or parts.chunks > 1)
     sums = parts.units if level == _TOTAL else rows * parts.chunks

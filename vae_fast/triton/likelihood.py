@@ -167,7 +167,7 @@ class _Call:
         if loss is not None or any(t is not None for t in results[6:]):
             latent = self._latent()
         rows, batch, cols, operands = self._views()
-        shape = config("likelihood", rows * cols, inputs.param.dtype)
+        shape = config("likelihood", rows * cols, inputs.param.dtype, inputs.param.device)
         parts = cut(rows, cols, shape.elements, longest=LONGEST)
         latent_parts = cut(latent.rows, latent.cols, shape.elements)
         units, latent_units = parts.units, latent_parts.units if latent.rows else 0

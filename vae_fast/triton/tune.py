@@ -6,9 +6,16 @@ every sum: the same input gives the same bits on every GPU.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple
 
 import torch
+
+VARIABLE = "VAE_FAST_AUTOTUNE"
+Key = tuple[str, bool, int]  # kernel, whether the call is large, bytes of an element
 
 
 class Config(NamedTuple):
@@ -36,10 +43,9 @@ class Cut(NamedTuple):
     units: int
 
 
-# 16 bytes a thread for every operand of full width. Keys: kernel, whether the call is large, bytes
-# of an element.
+# 16 bytes a thread for every operand of full width: twice as many take half again the registers.
 _LARGE = 1 << 20
-_TABLE = {
+_TABLE: dict[Key, Config] = {
     ("likelihood", False, 2): Config(1024, 4),
     ("likelihood", False, 4): Config(512, 4),
     ("likelihood", False, 8): Config(256, 4),
@@ -58,9 +64,41 @@ SUMMED = 1024  # partial sums that the last program adds at once
 _PROGRAMS = 1024  # several for each multiprocessor of the largest GPU, before programs get longer
 
 
-def config(kernel: str, elements: int, dtype: torch.dtype) -> Config:
-    """The table's entry for a kernel, "likelihood" or "latent"."""
-    return _TABLE[kernel, elements >= _LARGE, dtype.itemsize]
+_forced: Config | None = None
+
+
+def config(kernel: str, elements: int, dtype: torch.dtype, device: torch.device) -> Config:
+    """The table's entry for a kernel, "likelihood" or "latent"; or the fastest here, if asked for.
+
+    Nothing is measured while a CUDA graph is captured.
+    """
+    if _forced is not None:
+        return _forced
+    key = (kernel, elements >= _LARGE, dtype.itemsize)
+    if _autotune() and device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+        from . import autotune
+
+        return autotune.best(key, device)
+    return _TABLE[key]
+
+
+@cache
+def _autotune() -> bool:
+    value = os.environ.get(VARIABLE, "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"{VARIABLE}={value}: expected 0 or 1")
+    return value == "1"
+
+
+@contextmanager
+def forced(config: Config) -> Iterator[None]:
+    """Every call inside is cut so."""
+    global _forced
+    before, _forced = _forced, config
+    try:
+        yield
+    finally:
+        _forced = before
 
 
 def power_of_two(n: int) -> int:
