@@ -26,7 +26,7 @@ template <class P, bool with_prior, bool with_grad>
 struct KlPackets {
   using T = typename Storage<P>::compute;
   static constexpr int E = kl_packet_of(Storage<P>::dtype);
-  static constexpr int resident = packet_blocks;
+  static constexpr int resident = packet_blocks, resident_by_row = packet_blocks;
 
   const KlArgs& args;
   const Place& place;
@@ -114,7 +114,7 @@ struct KlPackets {
 template <class Compute, bool with_prior, bool with_grad>
 struct KlElements {
   using T = Compute;
-  static constexpr int resident = element_blocks<T>;
+  static constexpr int resident = element_blocks<T>, resident_by_row = 2;
 
   const KlArgs& args;
   const Place& place;
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
 
 // Values: one result for each row.
 template <class Row>
-__global__ void __launch_bounds__(block_threads, Row::resident)
+__global__ void __launch_bounds__(block_threads, Row::resident_by_row)
     kl_by_row(const __grid_constant__ KlArgs args) {
   const Place place(args.plan.lanes);
   Row rows(args, place, 1.0);
@@ -181,6 +181,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
     rows.sum = 0;
     if (item < work) {
       rows.set_row(row);
+      VAE_FAST_NO_UNROLL
       for (int64_t tile = split; tile < args.plan.tiles; tile += splits) rows.tile(static_cast<int>(tile));
     }
     double sums[1] = {rows.sum};

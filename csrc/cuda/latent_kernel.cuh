@@ -115,6 +115,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
     rows.sum = 0;
     if (item < work) {
       rows.set_row(row, draw);
+      VAE_FAST_NO_UNROLL
       for (int64_t tile = split; tile < args.plan.tiles; tile += splits) rows.tile(static_cast<int>(tile));
     }
     if (!args.kl.data) continue;

@@ -64,7 +64,7 @@ struct NllPackets : NllTraits<F, typename Storage<P>::compute, pass> {
   using Traits = NllTraits<F, T, pass>;
   using Traits::element_logvar;
   static constexpr int E = nll_packet_of(Storage<P>::dtype, element_logvar);
-  static constexpr int resident = packet_blocks;
+  static constexpr int resident = packet_blocks, resident_by_row = packet_blocks;
   static constexpr bool adds_constant = pass == Pass::elements;  // else the sum gets all of them at its end
   // Packets in flight before the first is used, as registers allow.
   static constexpr int words = Packet<P, E>::words * (element_logvar ? 2 : 1) + Packet<Q, E>::words;
@@ -166,7 +166,7 @@ struct NllElements : NllTraits<F, Compute, pass> {
   using T = Compute;
   using Traits = NllTraits<F, T, pass>;
   using Traits::element_logvar;
-  static constexpr int resident = element_blocks<T>;
+  static constexpr int resident = element_blocks<T>, resident_by_row = 2;
   static constexpr bool adds_constant = true;
 
   const ElboArgs& args;
@@ -277,7 +277,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
 
 // One result for each row of the batch.
 template <class Row>
-__global__ void __launch_bounds__(block_threads, Row::resident)
+__global__ void __launch_bounds__(block_threads, Row::resident_by_row)
     elbo_by_row(const __grid_constant__ ElboArgs args) {
   using T = typename Row::T;
   const double beta = args.beta * factor_of(args.beta_factor);
@@ -292,18 +292,20 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
     rows.sum = 0;
     double kl = 0;
     if (item < work) {
+      VAE_FAST_NO_UNROLL
       for (int64_t s = 0; s < args.samples; ++s) {
         // Samples times tiles are dealt to the splits in turn.
         int64_t tile = splits == 1 ? 0 : ((split - s * tiles) % splits + splits) % splits;
         if (tile < tiles) rows.set_row(s * args.rows + row);
+        VAE_FAST_NO_UNROLL
         for (; tile < tiles; tile += splits) rows.tile(static_cast<int>(tile));
       }
       if (split == 0) {
         if (args.kl.data && place.lane == 0) kl = number_of(args.kl, row);
-        if (args.mu.data)
-          for (int64_t j = place.lane; j < args.latents; j += place.lanes)
-            kl += portable::kl_standard(element_of<T>(args.mu, row, j),
-                                        element_of<T>(args.latent_logvar, row, j));
+        if (args.mu.data) VAE_FAST_NO_UNROLL
+        for (int64_t j = place.lane; j < args.latents; j += place.lanes)
+          kl += portable::kl_standard(element_of<T>(args.mu, row, j),
+                                      element_of<T>(args.latent_logvar, row, j));
       }
     }
     double sums[2] = {rows.sum, kl};
