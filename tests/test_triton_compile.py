@@ -123,6 +123,12 @@ def latent_launches(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> list
     return launches_of(calls, monkeypatch)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_one_launch_each(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Loss, parts and gradients are one launch, and so is each backward."""
+    assert len(likelihood_launches(monkeypatch, name, torch.float32)) == 2
+
+
 ATOMIC = re.compile(r"\b(?:atom|red)\.[\w.]+")
 COUNTER = "atom.global.gpu.acq_rel.add.u32"
 WIDE_LOAD = r"ld\.global[.\w]*\.(?:v4\.b32|v2\.b64)"

@@ -15,6 +15,7 @@ import torch
 from support.cases import CASES, Case
 from support.compare import assert_same_bits
 from torch import Tensor
+from torch.library import opcheck
 
 pytest.importorskip("triton", reason="needs Triton")
 if not os.environ.get("TRITON_INTERPRET"):
@@ -179,6 +180,21 @@ def test_gradients_are_computed_again_unless_the_incoming_one_is_one(case: Case)
     regrad(torch.tensor(2.0), kept, *args)
     for got, one in zip(kept, want, strict=True):
         assert_same_bits(got, 2 * one)
+
+
+@pytest.mark.parametrize("case", SCALAR, ids=[c.name for c in SCALAR])
+def test_opcheck_of_the_operator_that_writes_gradients(case: Case) -> None:
+    args, gradients = _arguments(case)
+    operator = torch.ops.vae_fast.elbo_regrad.default
+    utils = ("test_schema", "test_autograd_registration", "test_faketensor")
+    opcheck(operator, (torch.tensor(2.0), gradients, *args), test_utils=utils)
+
+
+def test_the_counter_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_counters", {})
+    first = launch.counter(torch.device("cpu"))
+    assert first.dtype == torch.int32 and not first.any()
+    assert launch.counter(torch.device("cpu")) is first
 
 
 @triton.jit

@@ -13,7 +13,7 @@ from ..reference.reduce import BATCHMEAN, MEAN, NONE, SAMPLE, SUM
 from .latent_kernel import gaussian_kl_kernel, sample_backward_kernel, sample_kernel
 from .launch import counter, launch
 from .layout import ABSENT, Operand, Rows
-from .tune import SUMMED, alignment, config, cut, power_of_two
+from .tune import LARGEST_SUM, alignment, config, cut, sum_shape
 
 _ELEMENTS, _ROWS, _TOTAL = range(3)
 _LEVEL = {NONE: _ELEMENTS, SAMPLE: _ROWS, BATCHMEAN: _TOTAL, SUM: _TOTAL, MEAN: _TOTAL}
@@ -46,7 +46,7 @@ def reparameterize_kl(
     grouped = eps is None and cols % 4 == 0
     parts = cut(rows, cols, tile.elements, narrowest=4)
     split = with_kl and parts.chunks > 1
-    sum_cols = min(power_of_two(parts.chunks), SUMMED)
+    sum_rows, sum_cols = sum_shape(parts.chunks)
     launch(
         sample_kernel,
         parts.units,
@@ -71,7 +71,7 @@ def reparameterize_kl(
         SPLIT=split,
         TILE_ROWS=parts.rows,
         TILE_COLS=parts.cols,
-        SUM_ROWS=SUMMED // sum_cols,
+        SUM_ROWS=sum_rows,
         SUM_COLS=sum_cols,
     )
     return z, kl
@@ -157,7 +157,7 @@ def _launch_kl(
     parts = cut(rows, cols, tile.elements)
     split = out is not None and (level == _TOTAL or parts.chunks > 1)
     sums = parts.units if level == _TOTAL else rows * parts.chunks
-    sum_cols = min(power_of_two(parts.units if level == _TOTAL else parts.chunks), SUMMED)
+    sum_rows, sum_cols = (1, LARGEST_SUM) if level == _TOTAL else sum_shape(parts.chunks)
     strides = [o.stride for o in operands]
     launch(
         gaussian_kl_kernel,
@@ -183,7 +183,7 @@ def _launch_kl(
         SPLIT=split,
         TILE_ROWS=parts.rows,
         TILE_COLS=parts.cols,
-        SUM_ROWS=SUMMED // sum_cols if level == _ROWS else 1,
+        SUM_ROWS=sum_rows,
         SUM_COLS=sum_cols,
     )
 

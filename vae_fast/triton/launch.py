@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,17 +17,26 @@ def counter(device: torch.device) -> Tensor:
 
     A CUDA graph gets one of its own, which it clears in every replay.
     """
-    if device.type == "cuda":
-        if torch.cuda.is_current_stream_capturing():
-            return torch.zeros(1, dtype=torch.int32, device=device)
-        index = torch.cuda.current_device() if device.index is None else device.index
-        key = (index, torch.cuda.current_stream(index).cuda_stream)
-    else:
+    if device.type != "cuda":
         key = (-1, 0)
+    elif torch.cuda.is_current_stream_capturing():
+        return _zero(device)
+    else:
+        key = (device.index, torch.cuda.current_stream(device).cuda_stream)
     found = _counters.get(key)
     if found is None:
-        found = _counters[key] = torch.zeros(1, dtype=torch.int32, device=device)
+        # By another thread: a warm-up for CUDA graphs may have sent this one's allocations to a
+        # pool that must not outlive the graph. The wait is once for each stream.
+        with ThreadPoolExecutor(1) as thread:
+            found = _counters[key] = thread.submit(_zero, device, wait=True).result()
     return found
+
+
+def _zero(device: torch.device, wait: bool = False) -> Tensor:
+    zero = torch.zeros(1, dtype=torch.int32, device=device)
+    if wait and device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    return zero
 
 
 def launch(
@@ -44,17 +55,13 @@ def launch(
     Raises:
         RuntimeError: it does not compile; the message names the kernel and the way out.
     """
-    guard = torch.cuda.device(device) if device.type == "cuda" else None
+    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
     try:
-        if guard is not None:
-            guard.__enter__()
-        kernel[(programs,)](*args, **constants, num_warps=warps, enable_fp_fusion=False)
+        with torch.cuda.device(device) if elsewhere else nullcontext():
+            kernel[(programs,)](*args, **constants, num_warps=warps, enable_fp_fusion=False)
     except Exception as error:
         name = kernel.fn.__name__
         raise RuntimeError(
             f"the Triton kernel {name} does not compile or launch: {error}. The environment"
             " variable VAE_FAST_BACKEND=reference (or vae_fast.set_backend) selects another backend"
         ) from error
-    finally:
-        if guard is not None:
-            guard.__exit__(None, None, None)

@@ -18,7 +18,7 @@ from . import math as formulas
 from .launch import counter, launch
 from .layout import ABSENT, Operand, Rows
 from .likelihood_kernel import elbo_kernel
-from .tune import LONGEST, SUMMED, alignment, config, cut, power_of_two
+from .tune import LARGEST_SUM, LONGEST, alignment, config, cut, sum_shape
 
 # Codes of the kernels: what is summed over.
 _ELEMENTS, _ROWS, _TOTAL = range(3)
@@ -178,13 +178,12 @@ class _Call:
             return
 
         sums = units if shared_grad else 0
-        longest = units + latent_units
-        if loss is not None:
-            per_row = rows * parts.chunks + latent.rows * latent_parts.chunks
-            sums += per_row if level == _ROWS else longest
+        sum_rows, sum_cols = 1, LARGEST_SUM
         if loss is not None and level == _ROWS:
-            longest = max(self.samples * parts.chunks, latent_parts.chunks)
-        sum_cols = min(power_of_two(longest), SUMMED)
+            sums += rows * parts.chunks + latent.rows * latent_parts.chunks
+            sum_rows, sum_cols = sum_shape(max(self.samples * parts.chunks, latent_parts.chunks))
+        elif loss is not None:
+            sums += units + latent_units
         strides = [o.stride for o in operands]
         present = [o.data for o in operands]
         device = inputs.param.device
@@ -231,7 +230,7 @@ class _Call:
             LATENT_ALIGNED=alignment(latent.cols, latent.mu.stride, latent.logvar.stride),
             LATENT_ROWS=latent_parts.rows,
             LATENT_COLS=latent_parts.cols,
-            SUM_ROWS=SUMMED // sum_cols if level == _ROWS else 1,
+            SUM_ROWS=sum_rows,
             SUM_COLS=sum_cols,
             UNLESS_ONE=unless_one,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -60,7 +60,7 @@ _TABLE: dict[Key, Config] = {
     ("latent", True, 8): Config(256, 4),
 }
 LONGEST = 16  # tiles of a program: as many terms are added in the arithmetic's dtype
-SUMMED = 1024  # partial sums that the last program adds at once
+LARGEST_SUM = 1024  # partial sums that the last program adds at once
 _PROGRAMS = 1024  # several for each multiprocessor of the largest GPU, before programs get longer
 
 
@@ -106,6 +106,7 @@ def power_of_two(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
+@lru_cache(1024)
 def cut(rows: int, cols: int, elements: int, longest: int = 1, narrowest: int = 1) -> Cut:
     """Cuts [rows, cols] into tiles of at most `elements`.
 
@@ -125,6 +126,15 @@ def cut(rows: int, cols: int, elements: int, longest: int = 1, narrowest: int = 
         tiles *= 2
     chunks = -(-across // tiles)
     return Cut(tile_rows, tile_cols, tiles, chunks, blocks * chunks)
+
+
+def sum_shape(terms: int) -> tuple[int, int]:
+    """Rows and columns of the tile in which the last program adds sums of `terms` partial sums.
+
+    A few classes, so that another batch size rarely means another compilation.
+    """
+    cols = 1 if terms == 1 else 32 if terms <= 32 else LARGEST_SUM
+    return LARGEST_SUM // cols, cols
 
 
 def alignment(*sizes: int) -> int:
