@@ -2,6 +2,7 @@
 // in vae_fast/ops, where operator tags are available in every supported PyTorch.
 #include <torch/csrc/stable/library.h>
 
+#include "cpu/kernels.h"
 #include "cpu/operators.h"
 
 namespace cpu = vae_fast::cpu;
