@@ -1,0 +1,82 @@
+"""Finding nvcc, refusing what does not fit, and the options of the build, without compiling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+setup_cuda = pytest.importorskip("setup_cuda", reason="only in the source tree")
+
+
+@pytest.fixture
+def toolkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pretended CUDA 13.0, the only one that can be found."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib64").mkdir()
+    (tmp_path / "lib64" / "libcudart_static.a").touch()
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        '--version) echo "Cuda compilation tools, release 13.0, V13.0.88" ;;\n'
+        f'--dryrun) echo "#$ TOP={tmp_path}" >&2 ;;\n'
+        "esac\n"
+    )
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_nvcc_of_cuda_home_comes_first(toolkit: Path) -> None:
+    assert setup_cuda.nvcc() == toolkit / "bin" / "nvcc"
+    assert setup_cuda.version(setup_cuda.nvcc()) == (13, 0)
+    assert setup_cuda.runtime(setup_cuda.nvcc()) == toolkit / "lib64" / "libcudart_static.a"
+
+
+def test_no_nvcc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(setup_cuda.sysconfig, "get_paths", lambda: {"purelib": str(tmp_path)})
+    assert setup_cuda.nvcc() is None
+    assert "nvcc was not found" in setup_cuda.missing(required=True)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "required", "reason"),
+    [
+        ("13.0", False, ""),
+        ("13.2", True, ""),
+        ("12.8", False, "nvcc is 13.0 and PyTorch was built with CUDA 12.8"),
+        ("12.8", True, "nvcc is 13.0 and PyTorch was built with CUDA 12.8"),
+        (None, False, "this PyTorch was built without CUDA"),
+        (None, True, ""),
+    ],
+)
+def test_what_fits(
+    toolkit: Path, monkeypatch: pytest.MonkeyPatch, cuda: str | None, required: bool, reason: str
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    assert setup_cuda.missing(required) == reason
+
+
+def test_no_static_runtime(toolkit: Path) -> None:
+    (toolkit / "lib64" / "libcudart_static.a").unlink()
+    assert "libcudart_static.a" in setup_cuda.missing(required=True)
+
+
+def test_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0 9.0a;12.0+PTX")
+    assert setup_cuda.architecture_flags() == [
+        "-gencode=arch=compute_80,code=sm_80",
+        "-gencode=arch=compute_90a,code=sm_90a",
+        "-gencode=arch=compute_120,code=sm_120",
+        "-gencode=arch=compute_120,code=compute_120",
+    ]
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
+    assert len(setup_cuda.architecture_flags()) == 7
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "Hopper")
+    with pytest.raises(SystemExit, match="'Hopper'"):
+        setup_cuda.architecture_flags()
