@@ -10,6 +10,8 @@ for name in agreement autograd compile edges errors gradcheck noise properties t
 done
 
 "$python" -m pip install --quiet triton
+"$python" -m pytest -q tests/test_triton_compile.py tests/test_triton_tune.py tests/test_backend.py &
+compiled=$!
 TRITON_INTERPRET=1 PYTHONPATH=tests "$python" -m pytest -q -p support.interpreter \
   tests/test_triton_interpreter.py "${tests[@]}"
-"$python" -m pytest -q tests/test_triton_compile.py tests/test_backend.py
+wait "$compiled"

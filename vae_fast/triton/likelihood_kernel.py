@@ -29,16 +29,17 @@ PARAM, PARAM_LOGVAR, TARGET, WEIGHT, GRAD = (tl.constexpr(1 << bit) for bit in r
 
 @triton.jit
 def nll_tile(
-    operands, strides, results, cols, tile, batch, shared, scale,
+    operands, strides, results, cols, tile, source, shared, scale,
     LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
     ALONG: tl.constexpr, SHARED: tl.constexpr, FULL: tl.constexpr, dtype: tl.constexpr,
 ):  # fmt: skip
-    """Values of a tile and their derivatives by the log-variance; stores the wanted elements."""
+    """Values of a tile and their derivatives by the log-variance; stores the wanted elements.
+
+    `source` is the tile of target, weight and per-row gradient, which Monte Carlo samples share.
+    """
     param, logvar, target, weight, grad = operands
     param_stride, logvar_stride, target_stride, weight_stride, grad_stride = strides
     values, grad_param, grad_logvar = results
-    row, col, row_inside, inside = tile
-    source = (row % batch, col, row_inside, inside)  # what all Monte Carlo samples of a row share
     x = load_tile(param, param_stride, tile, (PARAM & ALONG) != 0, FULL, dtype)
     t = load_tile(target, target_stride, source, (TARGET & ALONG) != 0, FULL, dtype)
     v = shared
@@ -67,7 +68,7 @@ def nll_tile(
     if FULL:
         return value, dlogvar
     else:
-        return tl.where(inside, value, 0.0), tl.where(inside, dlogvar, 0.0)
+        return tl.where(tile[3], value, 0.0), tl.where(tile[3], dlogvar, 0.0)
 
 
 @triton.jit
@@ -91,21 +92,24 @@ def nll_unit(
     chunk = unit - block * chunks
     row = row_numbers(block, TILE_ROWS, ONE_ROW)
     row_inside = row < rows
+    source_row = row if ONE_ROW else row % batch
     value_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
     logvar_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
     for number in range(TILES):
         begin = (chunk * TILES + number) * TILE_COLS
         col = begin + tl.arange(0, TILE_COLS)[None, :]
-        tile = (row, col, row_inside, row_inside & (col < cols))
+        inside = row_inside & (col < cols)
+        tile = (row, col, row_inside, inside)
+        source = (source_row, col, row_inside, inside)
         full = (block * TILE_ROWS + TILE_ROWS <= rows) & (begin + TILE_COLS <= cols)
         if full & SOME_FULL:
             value, dlogvar = nll_tile(
-                operands, strides, results, cols, tile, batch, shared, scale,
+                operands, strides, results, cols, tile, source, shared, scale,
                 LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, True, dtype,
             )  # fmt: skip
         else:
             value, dlogvar = nll_tile(
-                operands, strides, results, cols, tile, batch, shared, scale,
+                operands, strides, results, cols, tile, source, shared, scale,
                 LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, False, dtype,
             )  # fmt: skip
         if partials is not None:
