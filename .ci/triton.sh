@@ -12,6 +12,7 @@ done
 "$python" -m pip install --quiet triton
 "$python" -m pytest -q tests/test_triton_compile.py tests/test_triton_tune.py tests/test_backend.py &
 compiled=$!
+trap 'kill "$compiled" 2>/dev/null || true' EXIT
 TRITON_INTERPRET=1 PYTHONPATH=tests "$python" -m pytest -q -p support.interpreter \
   tests/test_triton_interpreter.py "${tests[@]}"
 wait "$compiled"
