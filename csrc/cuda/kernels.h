@@ -23,11 +23,16 @@ struct Plan {
 };
 
 // Sums that several blocks share: each writes its partial sums, and the last to take a ticket adds them
-// up in order. Tickets are zero before and after a launch.
+// up in order. Tickets are zero before and after a launch. They are those of a stream, which live in the
+// module, or given ones.
 struct Shared {
   double* partial = nullptr;
+  int slot = 0;
   unsigned* tickets = nullptr;
 };
+
+constexpr int ticket_slots = 32;    // streams that have tickets of their own
+constexpr int most_tickets = 1024;  // more than any plan asks for (plan.h, by_row)
 
 // Negative log-likelihood of parameters [samples * rows, cols] against target and weight [rows, cols], and
 // the KL of q [batch, latents] to N(0, 1), in one launch. Where memory allows, rows are the whole batch in

@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
   if (!args.shared.partial) return;
   double sums[1] = {rows.sum};
   block_sums(sums);
-  if (sums_of_blocks(sums, args.shared.partial, args.shared.tickets, blockIdx.x, gridDim.x) &&
+  if (sums_of_blocks(sums, args.shared.partial, ticket_of(args.shared, 0), blockIdx.x, gridDim.x) &&
       threadIdx.x == 0)
     set_element<double>(args.result, 0, 0, sums[0] * args.scale);
 }
@@ -187,7 +187,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident_by_row)
     double sums[1] = {rows.sum};
     group_sums(sums, place.lanes);
     if (splits > 1 &&
-        !sums_of_blocks(sums, args.shared.partial + row * splits, args.shared.tickets + row, split, splits))
+        !sums_of_blocks(sums, args.shared.partial + row * splits, ticket_of(args.shared, row), split, splits))
       continue;
     if (item < work && place.lane == 0) set_element<double>(args.result, row, 0, sums[0]);
   }

@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
     group_sums(sums, place.lanes);
     // More than one split: the group is the block, and all of its threads agree on the draw.
     if (splits > 1 && (draw != 0 || !sums_of_blocks(sums, args.shared.partial + row * splits,
-                                                    args.shared.tickets + row, split, splits)))
+                                                    ticket_of(args.shared, row), split, splits)))
       continue;
     if (item < work && draw == 0 && place.lane == 0) set_element<double>(args.kl, row, 0, sums[0]);
   }

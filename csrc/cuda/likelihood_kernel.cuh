@@ -269,7 +269,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
 
   double sums[3] = {rows.sum, kl, rows.logvar_sum};
   block_sums(sums);
-  if (!sums_of_blocks(sums, args.shared.partial, args.shared.tickets, blockIdx.x, gridDim.x)) return;
+  if (!sums_of_blocks(sums, args.shared.partial, ticket_of(args.shared, 0), blockIdx.x, gridDim.x)) return;
   if (threadIdx.x != 0) return;
   if (args.loss.data) write_loss<Row>(args, 0, args.rows, sums[0], sums[1], beta);
   if (args.grad_shared_logvar.data) set_element<double>(args.grad_shared_logvar, 0, 0, sums[2]);
@@ -310,8 +310,8 @@ __global__ void __launch_bounds__(block_threads, Row::resident_by_row)
     }
     double sums[2] = {rows.sum, kl};
     group_sums(sums, place.lanes);
-    if (splits > 1 && !sums_of_blocks(sums, args.shared.partial + row * splits * 2, args.shared.tickets + row,
-                                      split, splits))
+    if (splits > 1 && !sums_of_blocks(sums, args.shared.partial + row * splits * 2,
+                                      ticket_of(args.shared, row), split, splits))
       continue;
     if (item < work && place.lane == 0) write_loss<Row>(args, row, 1, sums[0], sums[1], beta);
   }

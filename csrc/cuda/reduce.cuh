@@ -50,6 +50,14 @@ __device__ __forceinline__ void group_sums(double (&value)[N], int lanes) {
     block_sums(value);
 }
 
+// Kernels of one stream run one after the other, so they can share tickets, which need no memory from
+// anybody: zero when the module is loaded, and again after every launch.
+static __device__ unsigned tickets_of_streams[ticket_slots][most_tickets];
+
+__device__ __forceinline__ unsigned* ticket_of(const Shared& shared, int64_t index) {
+  return (shared.tickets ? shared.tickets : tickets_of_streams[shared.slot]) + index;
+}
+
 // Adds up what `count` blocks (numbered `index`) bring, given in the first thread of each. True in all
 // threads of the last one to arrive, whose first thread then holds the sums. All threads call it.
 template <int N>

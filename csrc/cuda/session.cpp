@@ -2,7 +2,6 @@
 
 #include <map>
 #include <mutex>
-#include <utility>
 
 #include "device.h"
 
@@ -11,26 +10,18 @@ namespace cuda {
 
 namespace {
 
-constexpr int64_t kept_tickets = 1024;  // more than any plan asks for (plan.h, by_row)
-
-Tensor zeros(int64_t tickets, Device device, void* stream) {
-  Tensor fresh = empty({tickets}, ScalarType::Int, device);
-  Session::check(clear(fresh.data_ptr(), static_cast<size_t>(tickets) * sizeof(unsigned), stream));
-  return fresh;
-}
-
-// Kernels of one stream run one after the other and leave their tickets at zero, so a stream needs one set
-// for ever. A captured graph may be replayed on any stream: it gets, and clears, tickets of its own.
-Tensor tickets_of(Device device, void* stream, int64_t count) {
-  if (is_capturing(stream)) return zeros(count, device, stream);
+// The slot of a stream's tickets, or -1 where there are too many streams.
+int slot_of(int32_t device, void* stream) {
   static std::mutex mutex;
-  // Never destroyed: at exit the allocator may be gone before us.
-  static auto* kept = new std::map<std::pair<int32_t, void*>, Tensor>;
+  static std::map<int32_t, std::map<void*, int>> slots;
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto key = std::make_pair(device.index, stream);
-  const auto found = kept->find(key);
-  if (found != kept->end()) return found->second;
-  return kept->emplace(key, zeros(kept_tickets, device, stream)).first->second;
+  std::map<void*, int>& of_device = slots[device];
+  const auto found = of_device.find(stream);
+  if (found != of_device.end()) return found->second;
+  const int next = static_cast<int>(of_device.size());
+  if (next == ticket_slots) return -1;
+  of_device.emplace(stream, next);
+  return next;
 }
 
 }  // namespace
@@ -42,15 +33,22 @@ Session::Session(const Tensor& leader) : device_(device_of(leader)) {
 }
 
 Shared Session::share(int64_t doubles, int64_t tickets) {
-  STD_TORCH_CHECK(tickets <= kept_tickets, "vae_fast: a plan asks for too many tickets");
+  STD_TORCH_CHECK(tickets <= most_tickets, "vae_fast: a plan asks for too many tickets");
   Shared shared;
   if (doubles > 0) {
     partial_ = empty({doubles}, ScalarType::Double, device_);
     shared.partial = static_cast<double*>(partial_->data_ptr());
   }
   if (tickets > 0) {
-    tickets_ = tickets_of(device_, stream_, tickets);
-    shared.tickets = static_cast<unsigned*>(tickets_->data_ptr());
+    // A captured graph may be replayed on any stream: it brings, and clears, tickets of its own.
+    const int slot = is_capturing(stream_) ? -1 : slot_of(device_.index, stream_);
+    if (slot >= 0) {
+      shared.slot = slot;
+    } else {
+      tickets_ = empty({tickets}, ScalarType::Int, device_);
+      shared.tickets = static_cast<unsigned*>(tickets_->data_ptr());
+      check(clear(shared.tickets, static_cast<size_t>(tickets) * sizeof(unsigned), stream_));
+    }
   }
   return shared;
 }

@@ -19,8 +19,8 @@ class Session {
   int64_t resident_blocks() const { return resident_; }
   void* stream() const { return stream_; }
 
-  // Workspace for `count` groups of blocks' worth of `doubles` each, and zeroed tickets. It lives as long
-  // as the session; the stream keeps what it uses until the launch is done.
+  // Workspace for so many doubles, and so many tickets. It lives as long as the session; the stream keeps
+  // what it uses until the launch is done.
   Shared share(int64_t doubles, int64_t tickets);
 
   // Raises what a launch returned.
