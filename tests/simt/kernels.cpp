@@ -1,0 +1,420 @@
+// Runs the kernels of csrc/cuda without PyTorch, for the sanitizers: every buffer is exactly as large as
+// needed and at the wanted offset, outputs are poisoned, and results are compared with float64.
+//   kernels SEED [few]     `few`: a selection of sizes, for ThreadSanitizer
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../csrc/cuda/packets.h"
+#include "../../csrc/math/convert.h"
+#include "../../csrc/math/normal.h"
+
+using namespace vae_fast;
+using namespace vae_fast::cuda;
+
+namespace {
+
+std::mt19937_64 generator;
+int64_t checked = 0;
+bool spoil = false;  // the first expected value is made wrong: the program must then fail
+
+double normal_number() { return std::normal_distribution<double>()(generator); }
+
+[[noreturn]] void fail(const std::string& what, int64_t index, double got, double want) {
+  fprintf(stderr, "%s: element %lld is %.9g, expected %.9g\n", what.c_str(), static_cast<long long>(index),
+          got, want);
+  exit(1);
+}
+
+// Elements on the heap, `offset` of them before the first one that is used.
+class Buffer {
+ public:
+  Buffer(DType dtype, int64_t count, int offset)
+      : dtype_(dtype), count_(count), size_(static_cast<size_t>(size_of(dtype))) {
+    // malloc aligns to 16 bytes, and sanitizers see every byte beyond the last element.
+    const size_t bytes = static_cast<size_t>(count + offset) * size_;
+    memory_.reset(static_cast<char*>(malloc(bytes ? bytes : 1)));
+    memset(memory_.get(), 0xff, bytes);  // not a number
+    first_ = memory_.get() + static_cast<size_t>(offset) * size_;
+  }
+
+  Operand matrix(int64_t cols) const { return {first_, dtype_, cols, 1}; }
+  Operand per_row() const { return {first_, dtype_, 1, 0}; }
+  Operand one() const { return {first_, dtype_, 0, 0}; }
+  int64_t count() const { return count_; }
+  DType dtype() const { return dtype_; }
+
+  double get(int64_t i) const {
+    const char* p = first_ + static_cast<size_t>(i) * size_;
+    switch (dtype_) {
+      case DType::float32: return *reinterpret_cast<const float*>(p);
+      case DType::float64: return *reinterpret_cast<const double*>(p);
+      case DType::bfloat16: return portable::bfloat16_to_float(*reinterpret_cast<const uint16_t*>(p));
+      case DType::float16: return portable::float16_to_float(*reinterpret_cast<const uint16_t*>(p));
+      case DType::uint8: return *reinterpret_cast<const uint8_t*>(p) / 255.0;
+      default: return *reinterpret_cast<const uint8_t*>(p);
+    }
+  }
+
+  void set(int64_t i, double x) {
+    char* p = first_ + static_cast<size_t>(i) * size_;
+    const float single = static_cast<float>(x);
+    switch (dtype_) {
+      case DType::float32: *reinterpret_cast<float*>(p) = single; break;
+      case DType::float64: *reinterpret_cast<double*>(p) = x; break;
+      case DType::bfloat16: *reinterpret_cast<uint16_t*>(p) = portable::float_to_bfloat16(single); break;
+      case DType::float16: *reinterpret_cast<uint16_t*>(p) = portable::float_to_float16(single); break;
+      case DType::uint8: *reinterpret_cast<uint8_t*>(p) = static_cast<uint8_t>(generator() % 256); break;
+      default: *reinterpret_cast<uint8_t*>(p) = static_cast<uint8_t>(generator() % 2); break;
+    }
+  }
+
+  Buffer& fill() {
+    for (int64_t i = 0; i < count_; ++i) set(i, normal_number());
+    return *this;
+  }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { free(p); }
+  };
+  DType dtype_;
+  int64_t count_;
+  size_t size_;
+  std::unique_ptr<char, Free> memory_;
+  char* first_;
+};
+
+// One rounding of the result, and what its terms may have: see tests/support/compare.py.
+double tolerance(DType dtype, double magnitude) {
+  const double relative = dtype == DType::float64    ? 1e-13
+                          : dtype == DType::float32  ? 1e-6
+                          : dtype == DType::bfloat16 ? 0x1p-8
+                                                     : 0x1p-10;
+  return relative * magnitude + (dtype == DType::float16 ? 0x1p-24 : 1e-44);
+}
+
+void expect(const std::string& what, const Buffer& got, int64_t i, double want, double magnitude) {
+  if (spoil && checked == 0) want += 1 + magnitude;
+  if (got.dtype() == DType::float16 && fabs(want) > 65000) return;  // beyond its range, or nearly so
+  ++checked;
+  if (!(fabs(got.get(i) - want) <= tolerance(got.dtype(), magnitude + fabs(want))))
+    fail(what, i, got.get(i), want);
+}
+
+void launched(const char* error) {
+  if (!error) return;
+  fprintf(stderr, "launch: %s\n", error);
+  exit(1);
+}
+
+// Partial sums and tickets as Session::share gives them.
+struct Workspace {
+  explicit Workspace(int64_t doubles, int64_t tickets)
+      : partial(static_cast<size_t>(doubles), NAN), ticket(static_cast<size_t>(tickets), 0u) {}
+  Shared shared() { return {partial.data(), 0, ticket.data()}; }
+  ~Workspace() {
+    for (const unsigned t : ticket)
+      if (t != 0) fail("ticket", 0, t, 0);
+  }
+  std::vector<double> partial;
+  std::vector<unsigned> ticket;
+};
+
+struct Term {
+  double value, dparam, dlogvar, magnitude;
+};
+
+Term term(Likelihood likelihood, bool with_logvar, double x, double v, double t) {
+  if (likelihood == Likelihood::bernoulli) {
+    const double e = exp(-fabs(x)), positive = x > 0;
+    return {log1p(e) + (positive - t) * x, (x > 0 ? 1 / (1 + e) : e / (1 + e)) - t, 0,
+            log1p(e) + fabs(x) + fabs(t * x)};
+  }
+  const double precision = with_logvar ? exp(-v) : 1, d = x - t;
+  return {0.5 * (d * d * precision + (with_logvar ? v : 0)), d * precision, 0.5 * (1 - d * d * precision),
+          d * d * precision + fabs(v) + fabs(t)};
+}
+
+struct Shape {
+  int64_t samples, rows, cols, latents;
+};
+
+enum class Form { unit, shared, element };
+
+// A loss with everything: value, gradients of all inputs, the KL of a latent.
+void check_elbo(const Shape& s, DType dtype, DType target_dtype, Likelihood likelihood, Form form, int offset,
+                bool alike, bool weighted, bool per_row) {
+  const bool element = form == Form::element, shared = form == Form::shared;
+  const int64_t n = s.samples * s.rows * s.cols, m = s.rows * s.cols;
+  const int other = alike ? offset : 0;
+  Buffer x(dtype, n, offset), t(target_dtype, m, other), v(dtype, element ? n : 1, other);
+  Buffer w(DType::float32, m, other), mu(dtype, s.rows * s.latents, 0), lv(dtype, s.rows * s.latents, 0);
+  x.fill(), t.fill(), v.fill(), w.fill(), mu.fill(), lv.fill();
+  const DType wide = dtype == DType::float64 ? DType::float64 : DType::float32;
+  const int64_t results = per_row ? s.rows : 1;
+  Buffer loss(wide, results, 0), recon(wide, results, 0), kl(wide, results, 0);
+  Buffer dx(dtype, n, other), dv(dtype, element ? n : 1, other);
+  Buffer dmu(dtype, mu.count(), 0), dlv(dtype, lv.count(), 0);
+  const double constant = 0.25, beta = 0.5, scale = 1.0 / static_cast<double>(s.samples);
+
+  ElboArgs a{};
+  a.samples = s.samples;
+  a.rows = a.batch = s.rows;
+  a.cols = s.cols;
+  a.latents = s.latents;
+  a.likelihood = likelihood;
+  a.shared_logvar = shared;
+  a.constant = constant;
+  a.param = x.matrix(s.cols);
+  a.target = t.matrix(s.cols);
+  if (form != Form::unit) a.logvar = shared ? v.one() : v.matrix(s.cols);
+  if (weighted) a.weight = w.matrix(s.cols);
+  a.mu = mu.matrix(s.latents);
+  a.latent_logvar = lv.matrix(s.latents);
+  a.recon_scale = scale;
+  a.kl_scale = 1;
+  a.beta = beta;
+  a.per_row = per_row;
+  const auto view = [&](const Buffer& b) { return per_row ? b.per_row() : b.one(); };
+  a.loss = view(loss);
+  a.recon_out = view(recon);
+  a.kl_out = view(kl);
+  if (!per_row) {
+    a.with_grad = true;
+    a.grad_param = dx.matrix(s.cols);
+    if (element) a.grad_logvar = dv.matrix(s.cols);
+    if (shared) a.grad_shared_logvar = dv.one();
+    a.grad_mu = dmu.matrix(s.latents);
+    a.grad_latent_logvar = dlv.matrix(s.latents);
+  }
+  const int packet = nll_packet_of(dtype, element);
+  a.plan = per_row ? by_row(s.rows, s.samples, s.cols, packet, 3)
+                   : pooled(s.samples * s.rows, s.cols, packet, 3, s.rows * s.latents);
+  const bool byte = target_dtype == DType::uint8 || target_dtype == DType::boolean;
+  a.in_packets = dtype != DType::float64 && !weighted && alike && (s.samples == 1 || m % packet == 0) &&
+                 (byte || target_dtype == dtype || target_dtype == DType::float32);
+  if (a.in_packets && !PacketCheck(packet, a.param).allow(a.target, target_dtype).ok()) a.in_packets = false;
+  Workspace work(per_row ? s.rows * a.plan.splits * 2 : a.plan.blocks * 3, per_row ? s.rows : 1);
+  a.shared = work.shared();
+  launched(elbo(a, nullptr));
+
+  const std::string what = "elbo " + std::to_string(s.samples) + "x" + std::to_string(s.rows) + "x" +
+                           std::to_string(s.cols) + " dtype " + std::to_string(static_cast<int>(dtype)) +
+                           " target " + std::to_string(static_cast<int>(target_dtype)) + " form " +
+                           std::to_string(static_cast<int>(form)) + " offset " + std::to_string(offset);
+  double total = 0, size = 0, kl_total = 0, kl_size = 0, by_logvar = 0, by_logvar_size = 0;
+  for (int64_t b = 0; b < s.rows; ++b) {
+    double row = 0, row_size = 0, kl_row = 0, kl_row_size = 0;
+    for (int64_t k = 0; k < s.samples; ++k) {
+      for (int64_t c = 0; c < s.cols; ++c) {
+        const int64_t i = (k * s.rows + b) * s.cols + c, j = b * s.cols + c;
+        const Term e = term(likelihood, form != Form::unit, x.get(i), v.get(element ? i : 0), t.get(j));
+        const double weight = weighted ? w.get(j) : 1;
+        row += (e.value + constant) * weight;
+        row_size += (e.magnitude + constant) * fabs(weight);
+        by_logvar += e.dlogvar * weight * scale;
+        by_logvar_size += (1 + e.magnitude) * fabs(weight) * scale;
+        if (per_row) continue;
+        expect(what + " dx", dx, i, e.dparam * weight * scale, fabs(weight) * (1 + e.magnitude) * scale);
+        if (element)
+          expect(what + " dv", dv, i, e.dlogvar * weight * scale, fabs(weight) * (1 + e.magnitude) * scale);
+      }
+    }
+    for (int64_t c = 0; c < s.latents; ++c) {
+      const int64_t i = b * s.latents + c;
+      const double d = lv.get(i), value = 0.5 * (mu.get(i) * mu.get(i) + expm1(d) - d);
+      kl_row += value;
+      kl_row_size += value + fabs(d);
+      if (per_row) continue;
+      expect(what + " dmu", dmu, i, beta * mu.get(i), 0);
+      expect(what + " dlv", dlv, i, beta * 0.5 * expm1(d), fabs(d));
+    }
+    if (per_row) {
+      expect(what + " loss", loss, b, row * scale + beta * kl_row, row_size * scale + kl_row_size);
+      expect(what + " recon", recon, b, row * scale, row_size * scale);
+      expect(what + " kl", kl, b, kl_row, kl_row_size);
+    }
+    total += row, size += row_size, kl_total += kl_row, kl_size += kl_row_size;
+  }
+  if (per_row) return;
+  expect(what + " loss", loss, 0, total * scale + beta * kl_total, size * scale + kl_size);
+  expect(what + " recon", recon, 0, total * scale, size * scale);
+  expect(what + " kl", kl, 0, kl_total, kl_size);
+  if (shared) expect(what + " dv", dv, 0, by_logvar, by_logvar_size);
+}
+
+double noise_of(uint64_t seed, int64_t element) {
+  const portable::Normal4 four = portable::normal4(seed, static_cast<uint64_t>(element) >> 2, 0);
+  const float lanes[] = {four.lane0, four.lane1, four.lane2, four.lane3};
+  return lanes[element & 3];
+}
+
+// Sampling with its KL, and the backward of both.
+void check_sample(const Shape& s, DType dtype, int offset) {
+  const int64_t m = s.rows * s.cols, n = s.samples * m;
+  Buffer mu(dtype, m, offset), lv(dtype, m, offset), z(dtype, n, 0), dz(dtype, n, 0), dmu(dtype, m, 0);
+  Buffer dlv(dtype, m, 0), dkl(DType::float32, s.rows, 0);
+  Buffer kl(dtype == DType::float64 ? DType::float64 : DType::float32, s.rows, 0);
+  mu.fill(), lv.fill(), dz.fill(), dkl.fill();
+  const int64_t seed = static_cast<int64_t>(generator());
+
+  SampleArgs a{};
+  a.samples = s.samples;
+  a.batch = s.rows;
+  a.cols = s.cols;
+  a.mu = mu.matrix(s.cols);
+  a.logvar = lv.matrix(s.cols);
+  a.seed = &seed;
+  a.z = z.matrix(s.cols);
+  a.kl = kl.per_row();
+  a.plan = by_row(s.rows, 1, s.cols, noise_packet, 3);
+  a.draw_groups = draw_groups_of(a.plan, s.rows, s.samples);
+  a.in_packets = offset == 0 && (s.samples == 1 || m % noise_packet == 0);
+  Workspace work(s.rows * a.plan.splits, s.rows);
+  a.shared = work.shared();
+  launched(sample(a, nullptr));
+
+  SampleBackwardArgs g{};
+  g.samples = s.samples;
+  g.batch = s.rows;
+  g.cols = s.cols;
+  g.mu = a.mu;
+  g.logvar = a.logvar;
+  g.seed = &seed;
+  g.grad_z = dz.matrix(s.cols);
+  g.grad_kl = dkl.per_row();
+  g.grad_mu = dmu.matrix(s.cols);
+  g.grad_logvar = dlv.matrix(s.cols);
+  g.plan = pooled(s.rows, s.cols, noise_packet, 3);
+  g.in_packets = a.in_packets;
+  launched(sample_backward(g, nullptr));
+
+  const std::string what = "sample " + std::to_string(s.samples) + "x" + std::to_string(s.rows) + "x" +
+                           std::to_string(s.cols) + " dtype " + std::to_string(static_cast<int>(dtype)) +
+                           " offset " + std::to_string(offset);
+  for (int64_t b = 0; b < s.rows; ++b) {
+    double sum = 0, size = 0;
+    for (int64_t c = 0; c < s.cols; ++c) {
+      const int64_t i = b * s.cols + c;
+      const double m0 = mu.get(i), v = lv.get(i), deviation = exp(0.5 * v);
+      sum += 0.5 * (m0 * m0 + expm1(v) - v);
+      size += m0 * m0 + exp(v) + fabs(v);
+      double by_mu = dkl.get(b) * m0, by_lv = dkl.get(b) * 0.5 * expm1(v);
+      double mu_size = fabs(by_mu), lv_size = fabs(dkl.get(b)) * (exp(v) + fabs(v));
+      for (int64_t k = 0; k < s.samples; ++k) {
+        const double eps = noise_of(static_cast<uint64_t>(seed), k * m + i), dzi = dz.get(k * m + i);
+        expect(what + " z", z, k * m + i, m0 + deviation * eps,
+               fabs(m0) + deviation * fabs(eps) * (1 + fabs(v)));
+        by_mu += dzi, mu_size += fabs(dzi);
+        by_lv += dzi * eps * 0.5 * deviation, lv_size += fabs(dzi * eps) * deviation * (1 + fabs(v));
+      }
+      expect(what + " dmu", dmu, i, by_mu, mu_size);
+      expect(what + " dlv", dlv, i, by_lv, lv_size);
+    }
+    expect(what + " kl", kl, b, sum, size);
+  }
+}
+
+// The KL to a prior: a value for each row or in all, then gradients.
+void check_kl(const Shape& s, DType dtype, int offset, bool per_row) {
+  const int64_t m = s.rows * s.cols;
+  Buffer in[4] = {{dtype, m, offset}, {dtype, m, offset}, {dtype, m, offset}, {dtype, m, offset}};
+  Buffer grad[4] = {{dtype, m, offset}, {dtype, m, offset}, {dtype, m, offset}, {dtype, m, offset}};
+  for (Buffer& b : in) b.fill();
+  Buffer result(dtype == DType::float64 ? DType::float64 : DType::float32, per_row ? s.rows : 1, 0);
+  KlArgs a{};
+  a.batch = s.rows;
+  a.cols = s.cols;
+  Operand* inputs[] = {&a.mu, &a.logvar, &a.prior_mu, &a.prior_logvar};
+  for (int k = 0; k < 4; ++k) *inputs[k] = in[k].matrix(s.cols);
+  a.scale = 1;
+  a.per_row = per_row;
+  a.result = per_row ? result.per_row() : result.one();
+  const int packet = kl_packet_of(dtype);
+  a.plan = per_row ? by_row(s.rows, 1, s.cols, packet, 3) : pooled(s.rows, s.cols, packet, 3);
+  a.in_packets = dtype != DType::float64;
+  Workspace work(per_row ? s.rows * a.plan.splits : a.plan.blocks, per_row ? s.rows : 1);
+  a.shared = work.shared();
+  launched(kl(a, nullptr));
+
+  KlArgs g = a;
+  g.per_row = false;
+  g.result = {};
+  g.shared = {};
+  Operand* outputs[] = {&g.grad_mu, &g.grad_logvar, &g.grad_prior_mu, &g.grad_prior_logvar};
+  for (int k = 0; k < 4; ++k) *outputs[k] = grad[k].matrix(s.cols);
+  g.plan = pooled(s.rows, s.cols, packet, 3);
+  launched(kl(g, nullptr));
+
+  const std::string what = "kl " + std::to_string(s.rows) + "x" + std::to_string(s.cols) + " dtype " +
+                           std::to_string(static_cast<int>(dtype)) + " offset " + std::to_string(offset);
+  double total = 0, total_size = 0;
+  for (int64_t b = 0; b < s.rows; ++b) {
+    double sum = 0, size = 0;
+    for (int64_t c = 0; c < s.cols; ++c) {
+      const int64_t i = b * s.cols + c;
+      const double difference = in[0].get(i) - in[2].get(i), precision = exp(-in[3].get(i));
+      const double d = in[1].get(i) - in[3].get(i), squares = difference * difference * precision;
+      const double slope = 1 + exp(d) * (1 + fabs(in[1].get(i)) + fabs(in[3].get(i)));
+      const double room = squares * (1 + fabs(in[3].get(i))) +
+                          precision * (fabs(in[0].get(i)) + fabs(in[2].get(i))) * (1 + fabs(difference)) +
+                          slope;
+      sum += 0.5 * (squares + expm1(d) - d);
+      size += room;
+      expect(what + " dmu", grad[0], i, difference * precision, room);
+      expect(what + " dlogvar", grad[1], i, 0.5 * expm1(d), room);
+      expect(what + " dprior_mu", grad[2], i, -difference * precision, room);
+      expect(what + " dprior_logvar", grad[3], i, -0.5 * (squares + expm1(d)), room);
+    }
+    if (per_row) expect(what, result, b, sum, size);
+    total += sum, total_size += size;
+  }
+  if (!per_row) expect(what, result, 0, total, total_size);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 2;
+  const bool few = argc > 2 && !strcmp(argv[2], "few");
+  spoil = argc > 2 && !strcmp(argv[2], "spoil");
+  generator.seed(strtoull(argv[1], nullptr, 10));
+  const DType parameters[] = {DType::float32, DType::float64, DType::bfloat16, DType::float16};
+  const DType targets[] = {DType::float32, DType::float64, DType::bfloat16,
+                           DType::float16, DType::uint8,   DType::boolean};
+  // One row, rows of a warp's share, odd rows, many short rows, few long rows, several draws, nothing.
+  std::vector<Shape> shapes = {
+      {1, 1, 5000, 3}, {1, 7, 61, 5}, {3, 5, 36, 4}, {1, 300, 5, 2}, {1, 2, 4999, 1}};
+  if (!few)
+    shapes.insert(shapes.end(),
+                  {{2, 3, 2049, 7}, {1, 40, 784, 20}, {1, 3, 0, 0}, {1, 1, 1, 1}, {2, 9, 19, 1}});
+  for (const Shape& s : shapes) {
+    for (const DType dtype : parameters) {
+      for (const DType target : targets) {
+        if (few && target != dtype && target != DType::uint8) continue;
+        for (const bool per_row : {false, true}) {
+          const int offset = static_cast<int>(generator() % 8);
+          for (const bool alike : {true, false}) {
+            check_elbo(s, dtype, target, Likelihood::bernoulli, Form::unit, offset, alike, !alike, per_row);
+            if (few && target == DType::uint8) continue;
+            check_elbo(s, dtype, target, Likelihood::gaussian, Form::unit, offset, alike, !alike, per_row);
+            check_elbo(s, dtype, target, Likelihood::gaussian, Form::shared, offset, alike, !alike, per_row);
+            check_elbo(s, dtype, target, Likelihood::gaussian, Form::element, offset, alike, !alike, per_row);
+          }
+        }
+      }
+      for (const int offset : {0, 1}) {
+        check_sample(s, dtype, offset);
+        for (const bool per_row : {false, true}) check_kl(s, dtype, offset, per_row);
+      }
+    }
+  }
+  printf("%lld values as expected\n", static_cast<long long>(checked));
+}
