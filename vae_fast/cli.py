@@ -1,4 +1,4 @@
-"""The command line: `vae-fast train` and `vae-fast info`.
+"""The command line: `vae-fast train`, `vae-fast evaluate` and `vae-fast info`.
 
 A fault that the user can mend is one line on standard error, `vae-fast: error: ...`, and exit
 status 2 for a bad option, 1 for anything else; Ctrl-C is 130. Only the commands import torch.
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="vae-fast", description="Fused losses of variational autoencoders.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
+    _add_evaluate(commands)
     info = commands.add_parser("info", help="versions, what was built, and which backends work")
     info.set_defaults(run=_info)
     args = parser.parse_args(argv)
@@ -111,6 +112,11 @@ def _train(args: argparse.Namespace, parser: Parser) -> int:
     except ValueError as error:
         parser.error(f"--{error}".replace("_", "-"))
 
+    return _reported(lambda: _run_training(args, given), compiled="compile" in args)
+
+
+def _reported(command: Callable[[], None], compiled: bool = False) -> int:
+    """Runs a command; a fault that the user can mend becomes one line and exit status 1."""
     import torch
 
     from vae_fast.train import TrainError
@@ -126,12 +132,12 @@ def _train(args: argparse.Namespace, parser: Parser) -> int:
         TrainError,
         torch.OutOfMemoryError,
     )
-    if "compile" in args:
+    if compiled:
         from torch._dynamo.exc import TorchDynamoException
 
         mendable += (TorchDynamoException,)
     try:
-        _run_training(args, given)
+        command()
     except mendable as error:
         print(f"vae-fast: error: {_one_line(error)}", file=sys.stderr)
         return 1
@@ -163,6 +169,63 @@ def _run_training(args: argparse.Namespace, given: dict[str, Any]) -> None:
     report: Callable[[str], None] = _silent if "quiet" in args else _print
     training.fit(report, progress="quiet" not in args and "no_progress" not in args)
     report(f"results: {out}")
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="ELBO, use of the latent dimensions and likelihood of a trained network",
+        description="Evaluate a trained network on its test images, in nats per image.",
+    )
+    evaluate.set_defaults(run=_evaluate)
+    evaluate.add_argument("checkpoint", help="the folder of a run, or its checkpoint")
+    evaluate.add_argument("--data", metavar="DIR", help="folder of the data, as for train")
+    evaluate.add_argument(
+        "--samples",
+        type=int,
+        default=100,
+        metavar="K",
+        help="draws of z for each image in the importance-sampled likelihood, 0 for none "
+        "(default 100)",
+    )
+    evaluate.add_argument(
+        "--images", type=int, default=0, metavar="N", help="the first N test images (default all)"
+    )
+    evaluate.add_argument("--out", metavar="FILE", help="write the numbers as JSON, too")
+    evaluate.add_argument("--device", default="auto", metavar="NAME", help="as for train")
+    evaluate.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+
+def _evaluate(args: argparse.Namespace, parser: Parser) -> int:
+    for name in ("samples", "images"):
+        if getattr(args, name) < 0:
+            parser.error(f"--{name}: got {getattr(args, name)}, expected at least 0")
+    return _reported(lambda: _run_evaluation(args))
+
+
+def _run_evaluation(args: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from vae_fast.evaluate import describe, evaluate
+    from vae_fast.train import pick_device
+    from vae_fast.training import trained
+    from vae_fast.training.files import write_json
+    from vae_fast.training.machine import describe_machine, versions
+
+    device = pick_device(args.device)
+    network = trained.load(Path(args.checkpoint), args.data, device)
+    result = evaluate(network, args.samples, args.images, progress=not args.no_progress)
+    if args.out:
+        content = {
+            "evaluation": asdict(result),
+            "config": asdict(network.config),
+            "epoch": network.epoch,
+            "machine": describe_machine(device),
+            "versions": versions(),
+        }
+        write_json(Path(args.out), content)
+    for line in describe(result):
+        _print(line)
 
 
 def _print(line: str) -> None:

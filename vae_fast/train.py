@@ -28,7 +28,7 @@ from vae_fast.training.measure import Measured, agreement, describe, describe_ag
 from vae_fast.training.optional import require
 from vae_fast.training.progress import EpochBar
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = checkpoint.NAME
 TEST_BATCH = 1000
 BACKENDS = {"fused": "auto", "reference": "reference"}
 
