@@ -50,7 +50,7 @@ def main(folder: Path) -> None:
         members,
         NEEDED_IN_SDIST,
         (
-            *("LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup."),
+            *("LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup"),
             *("csrc/", "tests/", "vae_fast/", "vae_fast.egg-info/"),
         ),
     )
