@@ -1,4 +1,4 @@
-"""Strides of outputs, for shape kernels: the mirror of `RowLayout` in csrc/cpu/tensors.cpp.
+"""Strides of outputs, for shape kernels: the mirror of `RowLayout` in csrc/tensors.cpp.
 
 The elements of a row lie in logical order, or in another dense order (channels last) that all
 tensors of a call share.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-def _fills_run(t: Tensor, lead: int) -> bool:
+def fills_run(t: Tensor, lead: int) -> bool:
     """Whether the event dimensions fill one run of memory, in whatever order."""
     dims = [(t.stride(d), t.shape[d]) for d in range(lead, t.dim()) if t.shape[d] != 1]
     expected = 1
@@ -23,7 +23,8 @@ def _fills_run(t: Tensor, lead: int) -> bool:
     return True
 
 
-def _in_logical_order(t: Tensor, lead: int) -> bool:
+def in_logical_order(t: Tensor, lead: int) -> bool:
+    """Whether the event dimensions are contiguous as they stand."""
     expected = 1
     for d in reversed(range(lead, t.dim())):
         if t.shape[d] == 1:
@@ -34,7 +35,8 @@ def _in_logical_order(t: Tensor, lead: int) -> bool:
     return True
 
 
-def _shares(t: Tensor, lead: int, strides: Sequence[int]) -> bool:
+def shares_order(t: Tensor, lead: int, strides: Sequence[int]) -> bool:
+    """Whether a tensor has these event strides, or is constant along its events."""
     events = [(t.shape[d], t.stride(d)) for d in range(lead, t.dim())]
     if any(size != 1 for size, _ in events) and all(s == 0 for n, s in events if n != 1):
         return True
@@ -52,10 +54,10 @@ def empty_rows(
         others: the other tensors of the call with their leading dimensions.
         dtype: of the result.
     """
-    if _in_logical_order(leader, lead) or not _fills_run(leader, lead):
+    if in_logical_order(leader, lead) or not fills_run(leader, lead):
         return leader.new_empty(leader.shape, dtype=dtype)
     strides = list(leader.stride()[lead:])
-    if not all(t is None or _shares(t, n, strides) for t, n in others):
+    if not all(t is None or shares_order(t, n, strides) for t, n in others):
         return leader.new_empty(leader.shape, dtype=dtype)
     step = 1
     for size in leader.shape[lead:]:

@@ -13,9 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops.layout import _fills_run as fills_run
-from ..ops.layout import _in_logical_order as in_logical_order
-from ..ops.layout import _shares as shares
+from ..ops.layout import fills_run, in_logical_order, shares_order
 
 
 class Operand(NamedTuple):
@@ -50,7 +48,9 @@ class Rows:
         if leader.is_contiguous() or in_logical_order(leader, lead):
             return
         strides = list(leader.stride()[lead:])
-        if fills_run(leader, lead) and all(t is None or shares(t, n, strides) for t, n in others):
+        if fills_run(leader, lead) and all(
+            t is None or shares_order(t, n, strides) for t, n in others
+        ):
             self._events = strides
 
     def view(self, t: Tensor, lead: int, cols: int, along: bool = False) -> Operand:
