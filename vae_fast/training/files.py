@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import numpy
+
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
@@ -56,3 +58,9 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     with atomic_file(path) as file:
         for row in rows:
             file.write(json.dumps(row).encode() + b"\n")
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write NumPy arrays as one NPZ file."""
+    with atomic_file(path) as file:
+        numpy.savez(file, **arrays)

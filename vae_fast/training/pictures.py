@@ -57,6 +57,48 @@ def write_grid(path: Path, images: Tensor, shape: Shape, columns: int, title: st
         file.write(buffer.getvalue())
 
 
+def write_animation(path: Path, images: Tensor, shape: Shape, milliseconds: int = 120) -> None:
+    """Write images [N, C*H*W] as an endless GIF, there and back."""
+    pillow = require("PIL.Image", "pillow", "writing animations")
+    frames = []
+    for image in (*images, *images.flip(0)[1:-1]):
+        canvas = (grid(image[None], shape, 1) * 255).round().byte().numpy()
+        frames.append(pillow.fromarray(canvas[:, :, 0] if shape[0] == 1 else canvas))
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=milliseconds,
+        loop=0,
+    )
+    with atomic_file(path) as file:
+        file.write(buffer.getvalue())
+
+
+def write_scatter(path: Path, mu: Tensor, labels: Tensor | None) -> None:
+    """Draw latent means [N, latent] in the two dimensions in which they vary most."""
+    figures = require("matplotlib.figure", "matplotlib", "writing pictures")
+    widest = mu.var(0).argsort(descending=True)[:2].sort().values.tolist()
+    first, second = widest[0], widest[-1]  # the same where there is one dimension alone
+    figure = figures.Figure(figsize=(6, 5.4), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    colours = {}
+    if labels is not None:  # a colour for each whole number, ticks in their middle
+        edges = labels.min().item() - 0.5, labels.max().item() + 0.5
+        colours = {"c": labels.numpy(), "cmap": "tab10", "vmin": edges[0], "vmax": edges[1]}
+    points = axes.scatter(mu[:, first], mu[:, second], s=4, linewidths=0, **colours)
+    axes.set(xlabel=f"mu[{first}]", ylabel=f"mu[{second}]", title="Latent means of the test images")
+    axes.set_aspect("equal", adjustable="datalim")
+    if labels is not None:
+        figure.colorbar(points, ax=axes, label="label", ticks=labels.unique().tolist())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    with atomic_file(path) as file:
+        file.write(buffer.getvalue())
+
+
 def write_reconstructions(
     path: Path, originals: Tensor, reconstructions: Tensor, shape: Shape, columns: int = 12
 ) -> None:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from vae_fast.nets import MLPVAE
 from vae_fast.training import checkpoint, data
-from vae_fast.training.batches import binarize, generator
+from vae_fast.training.batches import binarize, generator, to_input
 from vae_fast.training.checkpoint import CheckpointError
 from vae_fast.training.config import TrainConfig
+
+BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,21 @@ class Trained:
     config: TrainConfig
     epoch: int
     test: Tensor  # uint8 or bool [N, features], on the model's device
+    labels: Tensor | None  # int64 [N], of the test images
     shape: tuple[int, int, int]
     device: torch.device
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and logvar of images [N, features] as in `test`; on the CPU."""
+        parts = [self.model.encode(to_input(part)) for part in images.split(BATCH)]
+        mu, logvar = (torch.cat(columns).cpu() for columns in zip(*parts, strict=True))
+        return mu, logvar
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Expected pixels in [0, 1], [N, features], of z [N, latent]; on the CPU."""
+        return torch.cat([self.model.pixels(part.to(self.device)) for part in z.split(BATCH)]).cpu()
 
 
 def load(path: Path, folder: str | None, device: torch.device) -> Trained:
@@ -57,6 +72,13 @@ def load(path: Path, folder: str | None, device: torch.device) -> Trained:
     test = images.images[images.test]
     if config.binarize:
         test = binarize(test, generator(config.seed, "test"))
+    labels = None if images.labels is None else images.labels[images.test]
     return Trained(
-        model.to(device).eval(), config, stored.epoch, test.to(device), images.shape, device
+        model.to(device).eval(),
+        config,
+        stored.epoch,
+        test.to(device),
+        labels,
+        images.shape,
+        device,
     )

@@ -1,0 +1,81 @@
+"""What commands share: errors as one line, and the options of those that take a trained network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from vae_fast.training.trained import Trained
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"vae-fast: error: {message}\n")
+
+
+def reported(command: Callable[[], None], compiled: bool = False) -> int:
+    """Runs a command; a fault that the user can mend becomes one line and exit status 1."""
+    import torch
+
+    from vae_fast.train import TrainError
+    from vae_fast.training.checkpoint import CheckpointError
+    from vae_fast.training.data import DataError
+    from vae_fast.training.optional import MissingPackageError
+
+    mendable: tuple[type[Exception], ...] = (
+        OSError,
+        CheckpointError,
+        DataError,
+        MissingPackageError,
+        TrainError,
+        torch.OutOfMemoryError,
+    )
+    if compiled:
+        from torch._dynamo.exc import TorchDynamoException
+
+        mendable += (TorchDynamoException,)
+    try:
+        command()
+    except mendable as error:
+        print(f"vae-fast: error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def print_line(line: str) -> None:
+    print(line, flush=True)
+
+
+def add_network_options(parser: Any) -> None:
+    """The options of a command that looks at a trained network."""
+    parser.add_argument("checkpoint", help="the folder of a run, or its checkpoint")
+    parser.add_argument("--data", metavar="DIR", help="folder of the data, as for train")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="as for train")
+
+
+def load_network(args: argparse.Namespace) -> Trained:
+    """The trained network that the options name."""
+    from vae_fast.train import pick_device
+    from vae_fast.training import trained
+
+    return trained.load(Path(args.checkpoint), args.data, pick_device(args.device))
+
+
+def require_at_least(parser: Parser, args: argparse.Namespace, least: int, *names: str) -> None:
+    """Ends with an error unless all these options are at least so much."""
+    for name in names:
+        value = getattr(args, name)
+        if value < least:
+            parser.error(f"--{name}: got {value}, expected at least {least}")

@@ -1,0 +1,50 @@
+"""`vae-fast generate`: images decoded from the prior."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .common import (
+    Parser,
+    add_network_options,
+    load_network,
+    print_line,
+    reported,
+    require_at_least,
+)
+
+
+def add(commands: Any) -> None:
+    """The options of `vae-fast generate`."""
+    generate = commands.add_parser(
+        "generate",
+        help="images from the prior of a trained network",
+        description="Decode z ~ N(0, I) and write the expected images as one picture.",
+    )
+    generate.set_defaults(run=_run)
+    add_network_options(generate)
+    generate.add_argument("--out", default="generated.png", metavar="FILE", help="PNG to write")
+    generate.add_argument("--count", type=int, default=144, metavar="N", help="images")
+    generate.add_argument("--seed", type=int, default=0, metavar="N", help="of z")
+
+
+def _run(args: argparse.Namespace, parser: Parser) -> int:
+    require_at_least(parser, args, 1, "count")
+    return reported(lambda: _generate(args))
+
+
+def _generate(args: argparse.Namespace) -> None:
+    import torch
+
+    from vae_fast.training.pictures import write_grid
+
+    network = load_network(args)
+    draws = torch.Generator().manual_seed(args.seed)
+    z = torch.randn(args.count, network.config.latent, generator=draws)
+    columns = min(args.count, 12)
+    write_grid(
+        Path(args.out), network.decode(z), network.shape, columns, "z from the prior N(0, I)"
+    )
+    print_line(f"{args.count} images: {args.out}")

@@ -1,0 +1,47 @@
+"""`vae-fast manifold`: what a two-dimensional latent space has learned."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .common import (
+    Parser,
+    add_network_options,
+    load_network,
+    print_line,
+    reported,
+    require_at_least,
+)
+
+
+def add(commands: Any) -> None:
+    """The options of `vae-fast manifold`."""
+    manifold = commands.add_parser(
+        "manifold",
+        help="the learned manifold of a network with two latent dimensions",
+        description="Decode a grid of z at equal steps of prior probability, as one picture.",
+    )
+    manifold.set_defaults(run=_run)
+    add_network_options(manifold)
+    manifold.add_argument("--out", default="manifold.png", metavar="FILE", help="PNG to write")
+    manifold.add_argument("--side", type=int, default=20, metavar="N", help="images of a row")
+
+
+def _run(args: argparse.Namespace, parser: Parser) -> int:
+    require_at_least(parser, args, 1, "side")
+    return reported(lambda: _manifold(args))
+
+
+def _manifold(args: argparse.Namespace) -> None:
+    from vae_fast.training.checkpoint import CheckpointError
+    from vae_fast.training.pictures import write_manifold
+
+    network = load_network(args)
+    if network.config.latent != 2:
+        raise CheckpointError(
+            f"{args.checkpoint}: has {network.config.latent} latent dimensions, a manifold needs 2"
+        )
+    write_manifold(Path(args.out), network.decode, network.shape, args.side)
+    print_line(f"{args.side} x {args.side} images: {args.out}")

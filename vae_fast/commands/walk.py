@@ -1,0 +1,59 @@
+"""`vae-fast walk`: from one image to another through the latent space."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .common import (
+    Parser,
+    add_network_options,
+    load_network,
+    print_line,
+    reported,
+    require_at_least,
+)
+
+
+def add(commands: Any) -> None:
+    """The options of `vae-fast walk`."""
+    walk = commands.add_parser(
+        "walk",
+        help="a way between two test images, as a picture and as a GIF",
+        description="Decode points on the line between the latent means of two test images, and "
+        "write them as a strip (PNG) and as an animation (GIF).",
+    )
+    walk.set_defaults(run=_run)
+    add_network_options(walk)
+    walk.add_argument("--start", type=int, default=0, metavar="I", help="number of a test image")
+    walk.add_argument("--end", type=int, default=1, metavar="J", help="number of another one")
+    walk.add_argument("--steps", type=int, default=12, metavar="N", help="images of the way")
+    walk.add_argument("--out", default="walk", metavar="NAME", help="of NAME.png and NAME.gif")
+
+
+def _run(args: argparse.Namespace, parser: Parser) -> int:
+    require_at_least(parser, args, 0, "start", "end")
+    require_at_least(parser, args, 2, "steps")
+    return reported(lambda: _walk(args))
+
+
+def _walk(args: argparse.Namespace) -> None:
+    import torch
+
+    from vae_fast.training.checkpoint import CheckpointError
+    from vae_fast.training.pictures import write_animation, write_grid
+
+    network = load_network(args)
+    if max(args.start, args.end) >= len(network.test):
+        raise CheckpointError(
+            f"{args.checkpoint}: its data has {len(network.test)} test images, got --start"
+            f" {args.start} --end {args.end}"
+        )
+    mu, _ = network.encode(network.test[[args.start, args.end]])
+    way = torch.lerp(mu[:1], mu[1:], torch.linspace(0, 1, args.steps).unsqueeze(1))
+    images = network.decode(way)
+    title = f"From test image {args.start} to {args.end}"
+    write_grid(Path(f"{args.out}.png"), images, network.shape, args.steps, title)
+    write_animation(Path(f"{args.out}.gif"), images, network.shape)
+    print_line(f"{args.steps} steps: {args.out}.png, {args.out}.gif")
