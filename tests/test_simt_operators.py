@@ -95,7 +95,7 @@ def regrad(dtype, grad):
             if grad == 1.0:
                 assert g.isnan().all()  # untouched: the forward has written it
             else:
-                assert g.isfinite().all() and torch.equal(g, w)
+                assert torch.equal(g, w)  # in float16 some of them are infinite
 
 for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
     for grad in (1.0, 0.0, 65536.0):
