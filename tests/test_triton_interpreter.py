@@ -216,4 +216,4 @@ def broken_kernel(x, SIZE: tl.constexpr):
 def test_a_kernel_that_does_not_compile_says_what_to_do() -> None:
     x = torch.zeros(4)
     with pytest.raises(RuntimeError, match=r"broken_kernel.*VAE_FAST_BACKEND"):
-        launch.launch(broken_kernel, 1, x.device, 4, x, SIZE=4)
+        launch.Launch(broken_kernel, 1, x.device, 4, SIZE=4)([x])

@@ -22,7 +22,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vae_fast.triton import latent, likelihood
+from vae_fast.triton import launch as launching
 
 TYPES = {
     torch.float32: "fp32",
@@ -66,14 +66,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Launch]]:
     """Launches are kept in the list instead of being made."""
     launches: list[Launch] = []
 
-    def keep(
-        kernel: Any, programs: int, device: Any, warps: int, *args: Any, **constants: Any
-    ) -> None:
-        launches.append(Launch(kernel, programs, warps, args, constants))
+    def keep(self: launching.Launch, tensors: Any, *scalars: float) -> None:
+        args = (*tensors, *self.workspace(), *scalars, *self.numbers)
+        launches.append(Launch(self.kernel, self.programs, self.warps, args, self.constants))
 
     with monkeypatch.context() as patch:
-        for module in (likelihood, latent):
-            patch.setattr(module, "launch", keep)
+        patch.setattr(launching.Launch, "__call__", keep)
         yield launches
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,17 +12,66 @@ from torch import Tensor
 from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import BATCHMEAN, MEAN, NONE, SAMPLE, SUM
 from .latent_kernel import gaussian_kl_kernel, sample_backward_kernel, sample_kernel
-from .launch import counter, launch
-from .layout import ABSENT, Operand, Rows
-from .tune import LARGEST_SUM, alignment, config, cut, sum_shape
+from .launch import Launch
+from .layout import ABSENT, Form, Operand, Rows, dense
+from .plan import Plan, blank, copies, forms, planned
+from .tune import LARGEST_SUM, Config, alignment, config, cut, sum_shape
 
 _ELEMENTS, _ROWS, _TOTAL = range(3)
 _LEVEL = {NONE: _ELEMENTS, SAMPLE: _ROWS, BATCHMEAN: _TOTAL, SUM: _TOTAL, MEAN: _TOTAL}
 
 
-def _logical(t: Tensor, lead: int, cols: int) -> Operand:
+def _logical(t: Tensor | None, lead: int, cols: int) -> Operand:
     """An operand in logical order, in which the noise is numbered."""
-    return Rows(t, t.dim()).view(t, lead, cols)
+    return ABSENT if t is None else Rows(t, t.dim()).view(t, lead, cols)
+
+
+@planned
+def _sample_plan(
+    device: torch.device,
+    tile: Config,
+    num_samples: int | None,
+    with_kl: bool,
+    *tensors: Form | None,
+) -> Plan:
+    """For mu, logvar, seed and eps."""
+    mu, logvar, _seed, eps = (blank(form) for form in tensors)
+    batch, cols = mu.shape[0], math.prod(mu.shape[1:])
+    rows = batch if num_samples is None else num_samples * batch
+    shape = mu.shape if num_samples is None else (num_samples, *mu.shape)
+    kl = dense((batch,), accumulate_dtype(mu)) if with_kl else None
+    results = (dense(shape, mu.dtype), kl)
+    if rows == 0 or (cols == 0 and not with_kl):
+        return Plan(device, results, None, {})
+    views = [_logical(t, 1, cols) for t in (mu, logvar)]
+    replaced = copies(views)
+    if eps is not None and not eps.is_contiguous():
+        replaced[3] = dense(eps.shape, eps.dtype)
+    parts = cut(rows, cols, tile.elements, narrowest=4)
+    split = with_kl and parts.chunks > 1
+    sum_rows, sum_cols = sum_shape(parts.chunks)
+    strides = [v.stride for v in views]
+    launch = Launch(
+        sample_kernel,
+        parts.units,
+        device,
+        tile.warps,
+        rows,
+        batch,
+        cols,
+        parts.chunks,
+        *strides,
+        sums=batch * parts.chunks if split else 0,
+        ALONG=sum(v.along << bit for bit, v in enumerate(views)),
+        ALIGNED=alignment(cols, *strides),
+        GROUPED=eps is None and cols % 4 == 0,
+        SPLIT=split,
+        TILE_ROWS=parts.rows,
+        TILE_COLS=parts.cols,
+        SUM_ROWS=sum_rows,
+        SUM_COLS=sum_cols,
+    )
+    return Plan(device, results, launch, replaced)
 
 
 def reparameterize_kl(
@@ -33,48 +83,51 @@ def reparameterize_kl(
     with_kl: bool,
 ) -> tuple[Tensor, Tensor]:
     """vae_fast::reparameterize_kl."""
+    count = mu.numel() if num_samples is None else num_samples * mu.numel()
+    tile = config("latent", count, mu.dtype, mu.device)
+    operands = [mu, logvar, seed, eps]
+    plan = _sample_plan(mu.device, tile, num_samples, with_kl, *forms(operands))
+    z, kl = plan(operands)
+    return z, mu.new_empty(0, dtype=accumulate_dtype(mu)) if kl is None else kl
+
+
+@planned
+def _sample_backward_plan(device: torch.device, tile: Config, *tensors: Form | None) -> Plan:
+    """For grad_z, grad_kl, mu, logvar, seed and eps."""
+    grad_z, grad_kl, mu, logvar, _seed, eps = (blank(form) for form in tensors)
     batch, cols = mu.shape[0], math.prod(mu.shape[1:])
-    rows = batch if num_samples is None else num_samples * batch
-    shape = mu.shape if num_samples is None else (num_samples, *mu.shape)
-    device = mu.device
-    z = torch.empty(shape, dtype=mu.dtype, device=device)
-    kl = torch.empty(batch if with_kl else 0, dtype=accumulate_dtype(mu), device=device)
-    if rows == 0 or (cols == 0 and not with_kl):
-        return z, kl
-    views = [_logical(t, 1, cols) for t in (mu, logvar)]
-    tile = config("latent", rows * cols, mu.dtype, mu.device)
-    grouped = eps is None and cols % 4 == 0
-    parts = cut(rows, cols, tile.elements, narrowest=4)
-    split = with_kl and parts.chunks > 1
-    sum_rows, sum_cols = sum_shape(parts.chunks)
-    launch(
-        sample_kernel,
+    results = [dense(mu.shape, t.dtype) for t in (mu, logvar)]
+    if mu.numel() == 0:
+        return Plan(device, results, None, {})
+    lead = 1 if grad_z is None else grad_z.dim() - mu.dim() + 1
+    samples = grad_z.shape[0] if lead == 2 else 1
+    views = [_logical(grad_z, lead, cols), _logical(mu, 1, cols), _logical(logvar, 1, cols)]
+    grad_z_view, mu_view, logvar_view = views
+    replaced = copies((grad_z_view, ABSENT, mu_view, logvar_view))
+    if eps is not None and not eps.is_contiguous():
+        replaced[5] = dense(eps.shape, eps.dtype)
+    along = (mu_view.along, logvar_view.along, False, False, grad_z_view.along)
+    parts = cut(batch, cols, tile.elements, narrowest=4)
+    launch = Launch(
+        sample_backward_kernel,
         parts.units,
         device,
         tile.warps,
-        views[0].data,
-        views[1].data,
-        seed,
-        None if eps is None else eps.contiguous(),
-        z,
-        kl if with_kl else None,
-        torch.empty(batch * parts.chunks, dtype=torch.float64, device=device) if split else None,
-        counter(device) if split else None,
-        rows,
+        samples,
         batch,
         cols,
         parts.chunks,
-        *(v.stride for v in views),
-        ALONG=sum(v.along << bit for bit, v in enumerate(views)),
+        mu_view.stride,
+        logvar_view.stride,
+        grad_z_view.stride,
+        0 if grad_kl is None else grad_kl.stride(0),
+        ALONG=sum(a << bit for bit, a in enumerate(along)),
         ALIGNED=alignment(cols, *(v.stride for v in views)),
-        GROUPED=grouped,
-        SPLIT=split,
+        GROUPED=eps is None and cols % 4 == 0,
         TILE_ROWS=parts.rows,
         TILE_COLS=parts.cols,
-        SUM_ROWS=sum_rows,
-        SUM_COLS=sum_cols,
     )
-    return z, kl
+    return Plan(device, results, launch, replaced)
 
 
 def reparameterize_kl_backward(
@@ -86,95 +139,52 @@ def reparameterize_kl_backward(
     eps: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """vae_fast::reparameterize_kl_backward."""
-    batch, cols = mu.shape[0], math.prod(mu.shape[1:])
-    grad_mu = torch.empty(mu.shape, dtype=mu.dtype, device=mu.device)
-    grad_logvar = torch.empty(mu.shape, dtype=logvar.dtype, device=mu.device)
-    if grad_mu.numel() == 0:
-        return grad_mu, grad_logvar
-    views = [_logical(t, 1, cols) for t in (mu, logvar)]
-    samples, z_view = 1, ABSENT
-    if grad_z is not None:
-        lead = grad_z.dim() - mu.dim() + 1
-        samples = grad_z.shape[0] if lead == 2 else 1
-        z_view = _logical(grad_z, lead, cols)
-    along = [v.along for v in views] + [False, False, z_view.along]
-    tile = config("latent", batch * cols, mu.dtype, mu.device)
-    parts = cut(batch, cols, tile.elements, narrowest=4)
-    launch(
-        sample_backward_kernel,
-        parts.units,
-        mu.device,
-        tile.warps,
-        z_view.data,
-        grad_kl,
-        views[0].data,
-        views[1].data,
-        seed,
-        None if eps is None else eps.contiguous(),
-        grad_mu,
-        grad_logvar,
-        samples,
-        batch,
-        cols,
-        parts.chunks,
-        *(v.stride for v in views),
-        z_view.stride,
-        0 if grad_kl is None else grad_kl.stride(0),
-        ALONG=sum(a << bit for bit, a in enumerate(along)),
-        ALIGNED=alignment(cols, z_view.stride, *(v.stride for v in views)),
-        GROUPED=eps is None and cols % 4 == 0,
-        TILE_ROWS=parts.rows,
-        TILE_COLS=parts.cols,
-    )
+    tile = config("latent", mu.numel(), mu.dtype, mu.device)
+    operands = [grad_z, grad_kl, mu, logvar, seed, eps]
+    grad_mu, grad_logvar = _sample_backward_plan(mu.device, tile, *forms(operands))(operands)
     return grad_mu, grad_logvar
 
 
-def _launch_kl(
-    inputs: Sequence[Tensor | None],
-    order: Rows,
-    reduction: int,
-    grad: Tensor | None,
-    out: Tensor | None,
-    values: Tensor | None,
-    grads: Sequence[Tensor | None],
-) -> None:
-    """Launches the KL's kernel on (mu, logvar, prior_mu, prior_logvar)."""
+@planned
+def _kl_plan(
+    device: torch.device, tile: Config, reduction: int, wants: int, *tensors: Form | None
+) -> Plan:
+    """For mu, logvar, prior_mu, prior_logvar and the incoming gradient, None in the forward."""
+    *inputs, grad = (blank(form) for form in tensors)
     mu = inputs[0]
-    assert mu is not None
     level = _LEVEL[reduction]
     rows, cols = mu.shape[0], math.prod(mu.shape[1:])
+    element_grad = grad if level == _ELEMENTS else None
+    order = Rows(mu, 1, [(t, 1) for t in (*inputs[1:], element_grad)])
+    results = _kl_results(inputs, grad, order, reduction, wants)
+    if not any(r is not None and math.prod(r[1]) for r in results):
+        return Plan(device, results, None, {})
+
+    operands = [order.view(t, 1, cols) for t in (*inputs, element_grad)]
+    replaced = copies(operands)
     count = rows if reduction in (BATCHMEAN, MEAN) else 1
     count *= cols if reduction == MEAN else 1
-    operands = [ABSENT if t is None else order.view(t, 1, cols) for t in (*inputs, None)]
-    if grad is not None and level == _ELEMENTS:
-        operands[4] = order.view(grad, 1, cols)
     if level != _ROWS and all(o is ABSENT or o.dense(cols) for o in operands):
         rows, cols = min(rows, 1), rows * cols
-        operands = [o if o is ABSENT else Operand(o.data, cols, True) for o in operands]
+        operands = [o if o is ABSENT else Operand(cols, True) for o in operands]
     if grad is not None and level != _ELEMENTS:
-        operands[4] = Operand(grad, grad.stride(0) if level == _ROWS else 0, False)
-    tile = config("latent", rows * cols, mu.dtype, mu.device)
+        operands[4] = Operand(grad.stride(0) if level == _ROWS else 0, False)
     parts = cut(rows, cols, tile.elements)
-    split = out is not None and (level == _TOTAL or parts.chunks > 1)
+    split = results[0] is not None and (level == _TOTAL or parts.chunks > 1)
     sums = parts.units if level == _TOTAL else rows * parts.chunks
     sum_rows, sum_cols = (1, LARGEST_SUM) if level == _TOTAL else sum_shape(parts.chunks)
     strides = [o.stride for o in operands]
-    launch(
+    launch = Launch(
         gaussian_kl_kernel,
         parts.units,
-        mu.device,
+        device,
         tile.warps,
-        *(o.data for o in operands),
-        out,
-        values,
-        *grads,
-        torch.empty(sums, dtype=torch.float64, device=mu.device) if split else None,
-        counter(mu.device) if split else None,
         rows,
         cols,
         parts.chunks,
         count,
         *strides,
+        sums=sums if split else 0,
         REDUCTION=level,
         ALONG=sum(o.along << bit for bit, o in enumerate(operands)),
         ALIGNED=alignment(cols, *strides),
@@ -186,6 +196,23 @@ def _launch_kl(
         SUM_ROWS=sum_rows,
         SUM_COLS=sum_cols,
     )
+    return Plan(device, results, launch, replaced)
+
+
+def _kl_results(
+    inputs: Sequence[Any], grad: Tensor | None, order: Rows, reduction: int, wants: int
+) -> list[Form | None]:
+    """(sums, values, gradients of the four inputs), None where not wanted."""
+    mu = inputs[0]
+    if grad is not None:
+        return [None, None] + [
+            order.form(mu.shape, 1, t.dtype) if t is not None and wants >> bit & 1 else None
+            for bit, t in enumerate(inputs)
+        ]
+    dtype = accumulate_dtype(mu)
+    if reduction == NONE:
+        return [None, order.form(mu.shape, 1, dtype)] + [None] * 4
+    return [dense(mu.shape[:1] if reduction == SAMPLE else (), dtype)] + [None] * 5
 
 
 def gaussian_kl(
@@ -196,18 +223,11 @@ def gaussian_kl(
     reduction: int,
 ) -> Tensor:
     """vae_fast::gaussian_kl."""
-    inputs = (mu, logvar, prior_mu, prior_logvar)
-    order = Rows(mu, 1, [(t, 1) for t in inputs[1:]])
-    dtype = accumulate_dtype(mu)
-    if reduction == NONE:
-        result = values = order.empty(mu.shape, 1, dtype, mu.device)
-        out = None
-    else:
-        shape = mu.shape[:1] if reduction == SAMPLE else ()
-        result = out = torch.empty(shape, dtype=dtype, device=mu.device)
-        values = None
-    if result.numel():
-        _launch_kl(inputs, order, reduction, None, out, values, (None,) * 4)
+    tile = config("latent", mu.numel(), mu.dtype, mu.device)
+    operands = [mu, logvar, prior_mu, prior_logvar, None]
+    plan = _kl_plan(mu.device, tile, reduction, 0, *forms(operands))
+    out, values, *_ = plan(operands)
+    result: Tensor = values if out is None else out
     return result
 
 
@@ -221,14 +241,7 @@ def gaussian_kl_backward(
     wants: int,
 ) -> list[Tensor]:
     """vae_fast::gaussian_kl_backward."""
-    inputs = (mu, logvar, prior_mu, prior_logvar)
-    others = [(t, 1) for t in inputs[1:]] + [(grad if reduction == NONE else None, 1)]
-    order = Rows(mu, 1, others)
-    grads = [
-        order.empty(mu.shape, 1, t.dtype, mu.device) if t is not None and wants >> bit & 1 else None
-        for bit, t in enumerate(inputs)
-    ]
-    found = [g for g in grads if g is not None]
-    if found and mu.numel():
-        _launch_kl(inputs, order, reduction, grad, None, None, grads)
-    return found
+    tile = config("latent", mu.numel(), mu.dtype, mu.device)
+    operands = [mu, logvar, prior_mu, prior_logvar, grad]
+    plan = _kl_plan(mu.device, tile, reduction, wants, *forms(operands))
+    return [g for g in plan(operands) if g is not None]

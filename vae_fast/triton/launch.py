@@ -1,15 +1,15 @@
-"""Launching of kernels: the device, the counter of finished programs, and errors that help."""
+"""Launching of kernels: the device, workspace, what Triton compiled, and errors that help."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_counters: dict[tuple[int, int], Tensor] = {}
+_counters: dict[tuple[torch.device, int], Tensor] = {}
 
 
 def counter(device: torch.device) -> Tensor:
@@ -17,18 +17,18 @@ def counter(device: torch.device) -> Tensor:
 
     A CUDA graph gets one of its own, which it clears in every replay.
     """
-    if device.type != "cuda":
-        key = (-1, 0)
-    elif torch.cuda.is_current_stream_capturing():
-        return _zero(device)
-    else:
-        key = (device.index, torch.cuda.current_stream(device).cuda_stream)
-    found = _counters.get(key)
+    stream = 0
+    if device.type == "cuda":
+        if torch.cuda.is_current_stream_capturing():
+            return _zero(device)
+        stream = torch._C._cuda_getCurrentRawStream(device.index)
+    found = _counters.get((device, stream))
     if found is None:
         # By another thread: a warm-up for CUDA graphs may have sent this one's allocations to a
         # pool that must not outlive the graph. The wait is once for each stream.
         with ThreadPoolExecutor(1) as thread:
-            found = _counters[key] = thread.submit(_zero, device, wait=True).result()
+            found = thread.submit(_zero, device, wait=True).result()
+        _counters[device, stream] = found
     return found
 
 
@@ -39,29 +39,80 @@ def _zero(device: torch.device, wait: bool = False) -> Tensor:
     return zero
 
 
-def launch(
-    kernel: Any, programs: int, device: torch.device, warps: int, *args: Any, **constants: Any
-) -> None:
-    """Runs a kernel on PyTorch's current stream of a device.
+class Launch:
+    """A kernel with all the arguments that its calls have in common.
 
-    Args:
-        kernel: a Triton function.
-        programs: of its grid.
-        device: of its tensors.
-        warps: of a program.
-        args: what changes from call to call.
-        constants: what it is compiled for.
-
-    Raises:
-        RuntimeError: it does not compile; the message names the kernel and the way out.
+    A kernel takes tensors, then the workspace, then what else changes from call to call, then
+    numbers and constants. Triton finds out at every launch which of its compilations serves the
+    arguments, which takes longer than all else on the host. Here it may differ in one thing only,
+    whether all addresses are multiples of 16: where they are, calls after the first go straight to
+    what that one was served with.
     """
-    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
-    try:
-        with torch.cuda.device(device) if elsewhere else nullcontext():
-            kernel[(programs,)](*args, **constants, num_warps=warps, enable_fp_fusion=False)
-    except Exception as error:
-        name = kernel.fn.__name__
-        raise RuntimeError(
-            f"the Triton kernel {name} does not compile or launch: {error}. The environment"
-            " variable VAE_FAST_BACKEND=reference (or vae_fast.set_backend) selects another backend"
-        ) from error
+
+    def __init__(
+        self,
+        kernel: Any,
+        programs: int,
+        device: torch.device,
+        warps: int,
+        *numbers: int,
+        sums: int | None = None,
+        **constants: Any,
+    ) -> None:
+        """
+        Args:
+            kernel: a Triton function; its integers are not specialised.
+            programs: of its grid.
+            device: of its tensors.
+            warps: of a program.
+            numbers: integers of the kernel.
+            sums: partial sums in the workspace, none if 0; None for a kernel without workspace.
+            constants: what the kernel is compiled for.
+        """
+        self.kernel, self.programs, self.warps = kernel, programs, warps
+        self.device, self.on_gpu = device, device.type == "cuda"
+        self.sums, self.numbers, self.constants = sums, numbers, constants
+        self._compiled: Callable[..., None] | None = None
+        ordered = [constants[name] for name in kernel.arg_names if name in constants]
+        self._rest = (*numbers, *ordered)
+
+    def workspace(self) -> tuple[Tensor | None, ...]:
+        """Room for partial sums, and how many programs have stored theirs."""
+        if self.sums is None:
+            return ()
+        if self.sums == 0:
+            return None, None
+        sums = torch.empty_strided((self.sums,), (1,), dtype=torch.float64, device=self.device)
+        return sums, counter(self.device)
+
+    def __call__(self, tensors: Sequence[Tensor | None], *scalars: float) -> None:
+        """Runs the kernel on PyTorch's current stream of the device.
+
+        Raises:
+            RuntimeError: it does not compile; the message names the kernel and the way out.
+        """
+        if self.on_gpu and self.device.index != torch.cuda.current_device():
+            with torch.cuda.device(self.device):
+                return self(tensors, *scalars)
+        tensors = (*tensors, *self.workspace())
+        addresses = 0
+        for t in tensors:
+            if t is not None:
+                addresses |= t.data_ptr()
+        aligned = addresses % 16 == 0
+        try:
+            if aligned and self._compiled is not None:
+                self._compiled(*tensors, *scalars, *self._rest)
+                return
+            compiled = self.kernel[(self.programs,)](
+                *tensors, *scalars, *self._rest, num_warps=self.warps, enable_fp_fusion=False
+            )
+            if aligned and compiled is not None:  # the interpreter compiles nothing
+                self._compiled = compiled[(self.programs, 1, 1)]
+        except Exception as error:
+            name = self.kernel.fn.__name__
+            raise RuntimeError(
+                f"the Triton kernel {name} does not compile or launch: {error}. The environment"
+                " variable VAE_FAST_BACKEND=reference (or vae_fast.set_backend) selects another"
+                " backend"
+            ) from error

@@ -15,26 +15,39 @@ from torch import Tensor
 
 from ..ops.layout import fills_run, in_logical_order, shares_order
 
+# A tensor without its memory: dtype, shape, strides.
+Form = tuple[torch.dtype, Sequence[int], Sequence[int]]
+
+
+def dense(shape: Sequence[int], dtype: torch.dtype) -> Form:
+    """A contiguous tensor."""
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.insert(0, step)
+        step *= max(size, 1)
+    return dtype, shape, strides
+
 
 class Operand(NamedTuple):
     """A tensor viewed as [rows, cols].
 
     Attributes:
-        data: the tensor, or a copy of it; None for an operand that a call does not have.
         stride: between rows, in elements.
         along: whether the columns differ; if not, a row holds one value for all of them.
+        copy: what the tensor is copied to where its strides allow no view.
     """
 
-    data: Tensor | None
     stride: int
     along: bool
+    copy: Form | None = None
 
     def dense(self, cols: int) -> bool:
         """Whether the rows lie behind one another."""
         return self.along and self.stride == cols
 
 
-ABSENT = Operand(None, 0, True)
+ABSENT = Operand(0, True)
 
 
 class Rows:
@@ -53,8 +66,8 @@ class Rows:
         ):
             self._events = strides
 
-    def view(self, t: Tensor, lead: int, cols: int, along: bool = False) -> Operand:
-        """A tensor as an operand; copied where its strides allow no view.
+    def view(self, t: Tensor | None, lead: int, cols: int, along: bool = False) -> Operand:
+        """A tensor as an operand, ABSENT if there is none.
 
         Args:
             t: the tensor.
@@ -62,28 +75,24 @@ class Rows:
             cols: its elements in a row.
             along: copied also where a row holds one value.
         """
+        if t is None:
+            return ABSENT
         if self._events is None and t.is_contiguous():
-            return Operand(t, cols, True)
+            return Operand(cols, True)
         constant = _constant(t, lead)
         # A permuted order is one that every tensor of the call has, or else it is constant.
         if not along if constant else self._events is not None or in_logical_order(t, lead):
             stride = _row_stride(t, lead)
             if stride is not None:
-                return Operand(t, stride, not constant)
-        return Operand(self.empty(t.shape, lead, t.dtype, t.device).copy_(t), cols, True)
+                return Operand(stride, not constant)
+        return Operand(cols, True, self.form(t.shape, lead, t.dtype))
 
-    def empty(
-        self, shape: Sequence[int], lead: int, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
+    def form(self, shape: Sequence[int], lead: int, dtype: torch.dtype) -> Form:
         """A dense tensor in this order."""
         if self._events is None:
-            return torch.empty(shape, dtype=dtype, device=device)
-        strides = list(self._events)
-        step = math.prod(shape[lead:])
-        for size in reversed(shape[:lead]):
-            strides.insert(0, step)
-            step *= max(size, 1)
-        return torch.empty_strided(shape, strides, dtype=dtype, device=device)
+            return dense(shape, dtype)
+        _, _, strides = dense((*shape[:lead], math.prod(shape[lead:])), dtype)
+        return dtype, shape, [*strides[:-1], *self._events]
 
 
 def _constant(t: Tensor, lead: int) -> bool:

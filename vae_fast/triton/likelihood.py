@@ -15,31 +15,27 @@ from torch import Tensor
 from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import BATCHMEAN, MEAN, NONE, SAMPLE, SUM
 from . import math as formulas
-from .launch import counter, launch
-from .layout import ABSENT, Operand, Rows
+from .launch import Launch
+from .layout import ABSENT, Form, Operand, Rows, dense
 from .likelihood_kernel import elbo_kernel
-from .tune import LARGEST_SUM, LONGEST, alignment, config, cut, sum_shape
+from .plan import Plan, blank, copies, forms, planned
+from .tune import LARGEST_SUM, LONGEST, Config, alignment, config, cut, sum_shape
 
 # Codes of the kernels: what is summed over.
 _ELEMENTS, _ROWS, _TOTAL = range(3)
 _LEVEL = {NONE: _ELEMENTS, SAMPLE: _ROWS, BATCHMEAN: _TOTAL, SUM: _TOTAL, MEAN: _TOTAL}
+# What a call computes: losses with gradients, gradients alone, the same unless they are there.
+_LOSSES, _GRADIENTS, _AGAIN = range(3)
 
 
-class Inputs(NamedTuple):
-    """The arguments of the operators that say what is computed, in the order of their schema."""
+class _Options(NamedTuple):
+    """What a call computes of its tensors."""
 
-    param: Tensor
-    param_logvar: Tensor | None
-    target: Tensor
-    weight: Tensor | None
-    kl: Tensor | None
-    mu: Tensor | None
-    logvar: Tensor | None
-    beta_tensor: Tensor | None
-    beta: float
+    what: int
     likelihood: int
     constant: float
     reduction: int
+    wants: int
 
 
 class _Latent(NamedTuple):
@@ -47,7 +43,6 @@ class _Latent(NamedTuple):
 
     rows: int = 0
     cols: int = 1
-    kl: Tensor | None = None
     mu: Operand = ABSENT
     logvar: Operand = ABSENT
 
@@ -55,152 +50,149 @@ class _Latent(NamedTuple):
 class _Results(NamedTuple):
     """What a launch writes; None where not wanted."""
 
-    loss: Tensor | None = None
-    recon: Tensor | None = None
-    kl: Tensor | None = None
-    values: Tensor | None = None
-    param: Tensor | None = None
-    param_logvar: Tensor | None = None
-    grad_kl: Tensor | None = None
-    mu: Tensor | None = None
-    logvar: Tensor | None = None
+    loss: Form | None = None
+    recon: Form | None = None
+    kl: Form | None = None
+    values: Form | None = None
+    param: Form | None = None
+    param_logvar: Form | None = None
+    grad_kl: Form | None = None
+    mu: Form | None = None
+    logvar: Form | None = None
+
+
+# The places of the operands, in the order of the schema, that belong to the KL.
+_LATENT_PLACES = (4, 5, 6)
 
 
 class _Call:
-    """One call's inputs as [rows, cols] operands."""
+    """Calls with tensors of the same forms, as [rows, cols] operands."""
 
-    def __init__(self, inputs: Inputs, grad: Tensor | None) -> None:
-        param, param_logvar, target, weight = inputs[:4]
-        self.inputs, self.grad = inputs, grad
-        self.level = _LEVEL[inputs.reduction]
-        self.lead = param.dim() - target.dim() + 1
-        self.batch = target.shape[0]
-        self.samples = param.shape[0] if self.lead == 2 else 1
-        self.cols = math.prod(target.shape[1:])
-        self.shared = param_logvar is not None and param_logvar.dim() == 0
+    def __init__(self, options: _Options, *operands: Form | None) -> None:
+        tensors = [blank(form) for form in operands]
+        self.param, self.param_logvar, self.target, self.weight = tensors[:4]
+        self.kl, self.mu, self.logvar, _, self.grad = tensors[4:9]
+        self.options = options
+        self.level = _LEVEL[options.reduction]
+        self.lead = self.param.dim() - self.target.dim() + 1
+        self.batch = self.target.shape[0]
+        self.samples = self.param.shape[0] if self.lead == 2 else 1
+        self.cols = math.prod(self.target.shape[1:])
+        self.shared = self.param_logvar is not None and self.param_logvar.dim() == 0
         others = (
-            (None if self.shared else param_logvar, self.lead),
-            (target, 1),
-            (weight, 1),
-            (grad if self.level == _ELEMENTS else None, self.lead),
+            (None if self.shared else self.param_logvar, self.lead),
+            (self.target, 1),
+            (self.weight, 1),
+            (self.grad if self.level == _ELEMENTS else None, self.lead),
         )
-        self.order = Rows(param, self.lead, others)
+        self.order = Rows(self.param, self.lead, others)
         self.latent_order = self.order
-        if inputs.mu is not None:
-            self.latent_order = Rows(inputs.mu, 1, ((inputs.logvar, 1),))
+        if self.mu is not None:
+            self.latent_order = Rows(self.mu, 1, ((self.logvar, 1),))
 
-    def new(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=self.inputs.param.device)
-
-    def gradients(self, wants: int) -> list[Tensor]:
-        """Uninitialised tensors for the wanted gradients, in the order of their bits."""
-        param, param_logvar, _, _, kl, mu, logvar = self.inputs[:7]
-        grads = []
+    def results(self) -> _Results:
+        what, _, _, reduction, wants = self.options
+        param, lead = self.param, self.lead
+        dtype = accumulate_dtype(param, self.kl, self.mu)
+        if what == _LOSSES and reduction == NONE:
+            return _Results(values=self.order.form(param.shape, lead, dtype))
+        losses: list[Form | None] = [None] * 3
+        if what == _LOSSES:
+            loss = dense((self.batch,) if reduction == SAMPLE else (), dtype)
+            part = None if self.kl is None and self.mu is None else loss
+            losses = [loss, part, part]
+        grads: list[Form | None] = [None] * 5
         if wants & 1:
-            grads.append(self.order.empty(param.shape, self.lead, param.dtype, param.device))
+            grads[0] = self.order.form(param.shape, lead, param.dtype)
         if wants & 2:
-            assert param_logvar is not None
-            dtype = param_logvar.dtype
-            grads.append(
-                self.new((), dtype)
-                if self.shared
-                else self.order.empty(param.shape, self.lead, dtype, param.device)
+            dtype = self.param_logvar.dtype
+            grads[1] = (
+                dense((), dtype) if self.shared else self.order.form(param.shape, lead, dtype)
             )
         if wants & 4:
-            assert kl is not None
-            grads.append(self.new(kl.shape, kl.dtype))
-        for bit, t in ((8, mu), (16, logvar)):
-            if wants & bit:
-                assert t is not None
-                grads.append(self.latent_order.empty(t.shape, 1, t.dtype, t.device))
-        return grads
+            grads[2] = dense(self.kl.shape, self.kl.dtype)
+        for place, t in ((3, self.mu), (4, self.logvar)):
+            if wants & 1 << place:
+                grads[place] = self.latent_order.form(t.shape, 1, t.dtype)
+        return _Results._make([*losses, None, *grads])
 
     def _views(self) -> tuple[int, int, int, list[Operand]]:
         """(rows, batch, cols) and the operands of the likelihood.
 
         Where all lie densely and no row has a sum of its own, a Monte Carlo sample is one row.
         """
-        param, param_logvar, target, weight = self.inputs[:4]
         batch, cols = self.batch, self.cols
         operands = [
-            self.order.view(param, self.lead, cols),
-            ABSENT
-            if param_logvar is None or self.shared
-            else self.order.view(param_logvar, self.lead, cols),
-            self.order.view(target, 1, cols),
-            ABSENT if weight is None else self.order.view(weight, 1, cols),
-            ABSENT,
+            self.order.view(self.param, self.lead, cols),
+            self.order.view(None if self.shared else self.param_logvar, self.lead, cols),
+            self.order.view(self.target, 1, cols),
+            self.order.view(self.weight, 1, cols),
+            self.order.view(self.grad if self.level == _ELEMENTS else None, self.lead, cols),
         ]
-        if self.grad is not None and self.level == _ELEMENTS:
-            operands[4] = self.order.view(self.grad, self.lead, cols)
         if self.level != _ROWS and all(o is ABSENT or o.dense(cols) for o in operands):
             cols *= batch
             batch = 1
-            operands = [o if o is ABSENT else Operand(o.data, cols, True) for o in operands]
-        if self.shared:
-            operands[1] = Operand(param_logvar, 0, True)
+            operands = [o if o is ABSENT else Operand(cols, True, o.copy) for o in operands]
         if self.grad is not None and self.level != _ELEMENTS:
             stride = self.grad.stride(0) if self.level == _ROWS else 0
-            operands[4] = Operand(self.grad, stride, False)
+            operands[4] = Operand(stride, False)
         return self.samples * batch if self.batch else 0, max(batch, 1), cols, operands
 
     def _latent(self) -> _Latent:
-        kl, mu, logvar = self.inputs[4:7]
         whole = self.level == _TOTAL
-        if kl is not None:
-            rows, cols = (1, self.batch) if whole else (self.batch, 1)
-            return _Latent(rows, cols, kl.contiguous())
-        if mu is None or logvar is None:
+        if self.kl is not None:
+            return _Latent(1, self.batch) if whole else _Latent(self.batch, 1)
+        if self.mu is None or self.logvar is None:
             return _Latent()
-        rows, cols = self.batch, math.prod(mu.shape[1:])
-        views = [self.latent_order.view(t, 1, cols, along=True) for t in (mu, logvar)]
+        rows, cols = self.batch, math.prod(self.mu.shape[1:])
+        views = [self.latent_order.view(t, 1, cols, along=True) for t in (self.mu, self.logvar)]
         if whole and all(v.dense(cols) for v in views):
             rows, cols = 1, rows * cols
-            views = [Operand(v.data, cols, True) for v in views]
-        return _Latent(rows, cols, None, *views)
+            views = [Operand(cols, True, v.copy) for v in views]
+        return _Latent(rows, cols, *views)
 
-    def run(self, results: _Results, unless_one: bool = False) -> None:
-        """Launches the kernel, unless there is nothing to write."""
-        inputs, level = self.inputs, self.level
-        loss = results.loss
-        latent = _Latent()
-        if loss is not None or any(t is not None for t in results[6:]):
-            latent = self._latent()
+    def plan(self, device: torch.device, tile: Config) -> Plan:
+        """The launch, and what surrounds it; no launch if there is nothing to write."""
+        options, level = self.options, self.level
+        results = self.results()
+        if options.what == _LOSSES and options.reduction == SAMPLE and not self.batch:
+            return Plan(device, results, None, {})
+        with_loss = results.loss is not None
+        with_latent = with_loss or any(r is not None for r in results[6:])
+        latent = self._latent() if with_latent else _Latent()
         rows, batch, cols, operands = self._views()
-        shape = config("likelihood", rows * cols, inputs.param.dtype, inputs.param.device)
-        parts = cut(rows, cols, shape.elements, longest=LONGEST)
-        latent_parts = cut(latent.rows, latent.cols, shape.elements)
+        parts = cut(rows, cols, tile.elements, longest=LONGEST)
+        latent_parts = cut(latent.rows, latent.cols, tile.elements)
         units, latent_units = parts.units, latent_parts.units if latent.rows else 0
         shared_grad = self.shared and results.param_logvar is not None
-        if loss is None and all(t is None for t in results[3:6]):
+        if not with_loss and all(r is None for r in results[3:6]):
             units = 0
         if units + latent_units == 0:
-            return
+            return Plan(device, results, None, {})
+
+        replaced = copies(operands[:4])
+        if operands[4].copy is not None:
+            replaced[8] = operands[4].copy
+        if with_latent:
+            if self.kl is not None and not self.kl.is_contiguous():
+                replaced[4] = dense(self.kl.shape, self.kl.dtype)
+            replaced.update({5 + p: form for p, form in copies((latent.mu, latent.logvar)).items()})
+        else:
+            replaced.update(dict.fromkeys(_LATENT_PLACES))
 
         sums = units if shared_grad else 0
         sum_rows, sum_cols = 1, LARGEST_SUM
-        if loss is not None and level == _ROWS:
+        if with_loss and level == _ROWS:
             sums += rows * parts.chunks + latent.rows * latent_parts.chunks
             sum_rows, sum_cols = sum_shape(max(self.samples * parts.chunks, latent_parts.chunks))
-        elif loss is not None:
+        elif with_loss:
             sums += units + latent_units
         strides = [o.stride for o in operands]
-        present = [o.data for o in operands]
-        device = inputs.param.device
-        launch(
+        launch = Launch(
             elbo_kernel,
             units + latent_units,
             device,
-            shape.warps,
-            *present[:4],
-            latent.kl,
-            latent.mu.data,
-            latent.logvar.data,
-            inputs.beta_tensor,
-            present[4],
-            *results,
-            self.new((sums,), torch.float64) if sums else None,
-            counter(device) if sums else None,
+            tile.warps,
             rows,
             batch,
             cols,
@@ -212,12 +204,12 @@ class _Call:
             latent.cols,
             latent_parts.chunks,
             latent_units,
-            self.batch if inputs.reduction == BATCHMEAN else 1,
+            self.batch if options.reduction == BATCHMEAN else 1,
             latent.mu.stride,
             latent.logvar.stride,
-            inputs.beta,
+            sums=sums,
             LIKELIHOOD=self._likelihood(),
-            CONSTANT=inputs.constant,
+            CONSTANT=options.constant,
             REDUCTION=level,
             ALONG=sum(o.along << bit for bit, o in enumerate(operands)),
             SHARED=self.shared,
@@ -232,12 +224,13 @@ class _Call:
             LATENT_COLS=latent_parts.cols,
             SUM_ROWS=sum_rows,
             SUM_COLS=sum_cols,
-            UNLESS_ONE=unless_one,
+            UNLESS_ONE=options.what == _AGAIN,
         )
+        return Plan(device, results, launch, replaced)
 
     def _recon_count(self) -> int:
         """What the sum of the likelihood's elements is divided by."""
-        reduction = self.inputs.reduction
+        reduction = self.options.reduction
         if reduction == NONE:
             return 1
         count = self.samples
@@ -246,45 +239,47 @@ class _Call:
         return count * self.cols if reduction == MEAN else count
 
     def _likelihood(self) -> Any:
-        if self.inputs.likelihood == 0:
+        if self.options.likelihood == 0:
             return formulas.bernoulli
-        return formulas.gaussian_unit if self.inputs.param_logvar is None else formulas.gaussian
+        return formulas.gaussian_unit if self.param_logvar is None else formulas.gaussian
 
 
-def _results(
-    gradients: Sequence[Tensor],
-    wants: int,
-    loss: Tensor | None = None,
-    recon: Tensor | None = None,
-    kl: Tensor | None = None,
-) -> _Results:
-    """Losses, and gradients in the places of their inputs."""
-    found = iter(gradients)
-    placed = [next(found) if wants >> bit & 1 else None for bit in range(5)]
-    return _Results(loss, recon, kl, None, *placed)
+@planned
+def _plan(
+    device: torch.device, tile: Config, options: tuple[Any, ...], *tensors: Form | None
+) -> Plan:
+    """For operands, incoming gradient, and results where they are given."""
+    return _Call(_Options(*options), *tensors[:9]).plan(device, tile)
+
+
+def _run(
+    what: int,
+    args: Sequence[Any],
+    grad: Tensor | None = None,
+    results: Sequence[Tensor | None] | None = None,
+) -> Any:
+    """Launches the kernel; returns what it writes, in the order of `_Results`."""
+    *operands, beta, likelihood, constant, reduction, wants = args
+    operands.append(grad)
+    param = operands[0]
+    plan = _plan(
+        param.device,
+        config("likelihood", param.numel(), param.dtype, param.device),
+        (what, likelihood, constant, reduction, wants),
+        *forms(operands),
+        *forms(results or ()),
+    )
+    return plan(operands, beta, results=results)
 
 
 def elbo_with_grad(*args: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """vae_fast::elbo_with_grad."""
-    *given, wants = args
-    inputs = Inputs(*given)
-    call = _Call(inputs, None)
-    dtype = accumulate_dtype(inputs.param, inputs.kl, inputs.mu)
-    nothing = (0,)
-    if inputs.reduction == NONE:
-        param = inputs.param
-        values = call.order.empty(param.shape, call.lead, dtype, param.device)
-        call.run(_Results(values=values))
-        return values, call.new(nothing, dtype), call.new(nothing, dtype), []
-    gradients = call.gradients(wants)
-    shape = (call.batch,) if inputs.reduction == SAMPLE else ()
-    with_kl = inputs.kl is not None or inputs.mu is not None
-    loss = call.new(shape, dtype)
-    recon, kl = (call.new(shape if with_kl else nothing, dtype) for _ in range(2))
-    if call.batch or inputs.reduction != SAMPLE:
-        parts = (recon, kl) if with_kl else (None, None)
-        call.run(_results(gradients, wants, loss, *parts))
-    return loss, recon, kl, gradients
+    loss, recon, kl, values, *gradients = _run(_LOSSES, args)
+    if values is not None:
+        loss = values
+    if recon is None:
+        recon, kl = loss.new_empty(0), loss.new_empty(0)
+    return loss, recon, kl, [g for g in gradients if g is not None]
 
 
 def elbo(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -294,15 +289,12 @@ def elbo(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def elbo_backward(grad: Tensor, *args: Any) -> list[Tensor]:
     """vae_fast::elbo_backward."""
-    *given, wants = args
-    call = _Call(Inputs(*given), grad)
-    gradients = call.gradients(wants)
-    call.run(_results(gradients, wants))
-    return gradients
+    return [g for g in _run(_GRADIENTS, args, grad) if g is not None]
 
 
 def elbo_regrad(grad: Tensor, gradients: Sequence[Tensor], *args: Any) -> None:
     """vae_fast::elbo_regrad: nothing if grad is 1, else all gradients once more, without a sync."""
-    *given, wants = args
-    call = _Call(Inputs(*given), grad)
-    call.run(_results(gradients, wants), unless_one=True)
+    wants = args[-1]
+    found = iter(gradients)
+    placed = [next(found) if wants >> bit & 1 else None for bit in range(5)]
+    _run(_AGAIN, args, grad, [None] * 4 + placed)

@@ -184,9 +184,9 @@ def finish_loss(
 
 @triton.jit(
     do_not_specialize=[
-        "rows", "batch", "cols", "chunks", "units", "count", "param_stride", "logvar_stride",
-        "target_stride", "weight_stride", "grad_stride", "latent_rows", "latents", "latent_chunks",
-        "latent_units", "kl_count", "mu_stride", "mu_logvar_stride", "beta",
+        "beta", "rows", "batch", "cols", "chunks", "units", "count", "param_stride",
+        "logvar_stride", "target_stride", "weight_stride", "grad_stride", "latent_rows", "latents",
+        "latent_chunks", "latent_units", "kl_count", "mu_stride", "mu_logvar_stride",
     ]
 )  # fmt: skip
 def elbo_kernel(
@@ -196,13 +196,14 @@ def elbo_kernel(
     loss, recon, kl_out, values, grad_param, grad_logvar, grad_kl, grad_mu, grad_mu_logvar,
     # Partial sums, and how many programs have stored theirs.
     partials, counter,
+    beta: tl.float64,
     # The likelihood: [rows, cols] in units of TILES tiles; targets are [batch, cols].
     rows: tl.int64, batch: tl.int64, cols: tl.int64, chunks: tl.int64, units: tl.int64,
     count: tl.int64, param_stride: tl.int64, logvar_stride: tl.int64, target_stride: tl.int64,
     weight_stride: tl.int64, grad_stride: tl.int64,
     # The KL: [latent_rows, latents] in units of one tile.
     latent_rows: tl.int64, latents: tl.int64, latent_chunks: tl.int64, latent_units: tl.int64,
-    kl_count: tl.int64, mu_stride: tl.int64, mu_logvar_stride: tl.int64, beta: tl.float64,
+    kl_count: tl.int64, mu_stride: tl.int64, mu_logvar_stride: tl.int64,
     LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
     ALONG: tl.constexpr, SHARED: tl.constexpr, ALIGNED: tl.constexpr, SOME_FULL: tl.constexpr,
     ONE_ROW: tl.constexpr, TILES: tl.constexpr, TILE_ROWS: tl.constexpr,
