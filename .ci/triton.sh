@@ -10,9 +10,10 @@ for name in agreement autograd compile edges errors gradcheck noise properties t
 done
 
 "$python" -m pip install --quiet triton
-"$python" -m pytest -q tests/test_triton_compile.py tests/test_triton_tune.py tests/test_backend.py &
+"$python" -m pytest -q tests/test_triton_compile.py tests/test_triton_plan.py \
+  tests/test_triton_tune.py tests/test_backend.py &
 compiled=$!
 trap 'kill "$compiled" 2>/dev/null || true' EXIT
 TRITON_INTERPRET=1 PYTHONPATH=tests "$python" -m pytest -q -p support.interpreter \
-  tests/test_triton_interpreter.py "${tests[@]}"
+  tests/test_triton_interpreter.py tests/test_triton_plan.py "${tests[@]}"
 wait "$compiled"
