@@ -19,6 +19,7 @@ import triton.language as tl
 from support.kernels import Launch, compiled, launches_of, specialisation
 
 from vae_fast.triton import latent, likelihood, normal
+from vae_fast.triton.likelihood_kernel import elbo_kernel
 
 ARCHITECTURES = [80, 90, 100]
 REGISTERS = 128  # four warps of so many leave room for four programs on a multiprocessor
@@ -185,6 +186,56 @@ def test_main_loops_move_16_bytes(
     loops = 1 if name == "bernoulli-odd" else 2
     assert kernel.count(WIDE_LOAD) >= loops * operands
     assert kernel.count(WIDE_STORE) >= loops * (operands - 1)
+
+
+# What float64 is for in other dtypes: partial sums, their quotient and product with beta, and the
+# conversion of beta. No fused step, nothing of a formula.
+SUMMING = {"cvt", "add", "selp", "div", "mul"}
+MOVING = {"ld", "st", "mov"}
+FLOAT32_ARITHMETIC = re.compile(r"\b(?:add|sub|mul|fma)\.(?:rn\.)?f32\b")
+
+
+def loops(ptx: str) -> list[str]:
+    """The instructions from each label to a jump back to it."""
+    lines, labels, found = ptx.splitlines(), {}, []
+    for number, line in enumerate(lines):
+        if label := re.match(r"\s*(\$\w+):", line):
+            labels[label[1]] = number
+        jump = re.search(r"\bbra(?:\.uni)?\s+(\$\w+)", line)
+        if jump and jump[1] in labels:
+            found.append("\n".join(lines[labels[jump[1]] : number]))
+    return found
+
+
+def check_float64(launch: Launch) -> int:
+    """Checks what a kernel does in float64; returns its loops over elements."""
+    ptx = compiled(launch, 90).ptx
+    main = [body for body in loops(ptx) if FLOAT32_ARITHMETIC.search(body)]
+    assert not any("f64" in body for body in main), specialisation(launch)
+    double = re.findall(r"\b[a-z]\w*(?:\.\w+)*\.f64(?:\.\w+)*", ptx)
+    kinds = {name.split(".")[0] for name in double}
+    assert kinds <= SUMMING | MOVING, f"{specialisation(launch)}: {sorted(set(double))}"
+    partials = [a for a in launch.args if isinstance(a, Tensor) and a.dtype == torch.float64]
+    if launch.kernel is elbo_kernel and not partials:
+        assert double in ([], ["cvt.rn.f32.f64"]), f"{specialisation(launch)} sums nothing"
+    return len(main)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian-shared", EVERYTHING])
+def test_likelihoods_sum_in_float64_after_the_loop_and_do_nothing_else_in_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype
+) -> None:
+    for launch in likelihood_launches(monkeypatch, name, dtype):
+        # With and without masks; two tiles need no loop.
+        assert check_float64(launch) >= 2 or launch.constants["TILES"] == 2
+
+
+def test_latent_kernels_sum_in_float64_and_do_nothing_else_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for launch in latent_launches(monkeypatch, torch.float32):
+        check_float64(launch)
 
 
 @pytest.mark.parametrize("shape", [(BATCH, 20), (16, 16384)], ids=str)
