@@ -83,13 +83,13 @@ def calls(rows: int = 128) -> dict[str, Call]:
     loss = (x, None, target, None)
     options = (None, 0.5, 0, 0.0, 2)
     return {
-        "loss": lambda: OPS.elbo_with_grad(*loss, None, None, None, *options, 1),
-        "ELBO": lambda: OPS.elbo_with_grad(*loss, kl, None, None, *options, 5),
-        "ELBO of mu, logvar": lambda: OPS.elbo_with_grad(*loss, None, mu, mu, *options, 25),
-        LOOK: lambda: OPS.elbo_regrad(one, gradients, *loss, None, None, None, *options, 1),
-        "sample + KL": lambda: OPS.reparameterize_kl_raw(mu, mu, seed, None, None, True),
-        "its backward": lambda: OPS.reparameterize_kl_backward(mu, kl, mu, mu, seed, None),
-        "KL": lambda: OPS.gaussian_kl_raw(mu, mu, None, None, 2),
+        "loss": lambda: OPS.elbo_with_grad.default(*loss, None, None, None, *options, 1),
+        "ELBO": lambda: OPS.elbo_with_grad.default(*loss, kl, None, None, *options, 5),
+        "ELBO of mu, logvar": lambda: OPS.elbo_with_grad.default(*loss, None, mu, mu, *options, 25),
+        LOOK: lambda: OPS.elbo_regrad.default(one, gradients, *loss, None, None, None, *options, 1),
+        "sample + KL": lambda: OPS.reparameterize_kl_raw.default(mu, mu, seed, None, None, True),
+        "its backward": lambda: OPS.reparameterize_kl_backward.default(mu, kl, mu, mu, seed, None),
+        "KL": lambda: OPS.gaussian_kl_raw.default(mu, mu, None, None, 2),
     }
 
 
