@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -319,3 +320,25 @@ def test_changing_sizes_do_not_pile_up(launched: Launched) -> None:
             given = (x[:size].view(1, -1), None, t[:size].view(1, -1), *(None,) * 5)
             OPS.elbo_with_grad(*given, 0.5, 0, 0.0, 2, 1)
     assert likelihood._plan.cache_info().currsize == limit
+
+
+def test_a_launch_for_another_gpu_makes_it_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    current, launches = [0], []
+
+    class Kernel:
+        arg_names = ("x", "SIZE")
+
+        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+            return lambda *args, **options: launches.append((current[0], grid, args[1:]))
+
+    @contextmanager
+    def device(other: torch.device) -> Iterator[None]:
+        before, current[0] = current[0], other.index
+        yield
+        current[0] = before
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current[0])
+    monkeypatch.setattr(torch.cuda, "device", device)
+    for index in (0, 1, 0):
+        Launch(Kernel(), 7, torch.device("cuda", index), 4, SIZE=16)([torch.empty(1)])
+    assert launches == [(0, (7,), (16,)), (1, (7,), (16,)), (0, (7,), (16,))]
