@@ -23,7 +23,7 @@ NEEDED_IN_WHEEL = {
     "vae_fast/__init__.py",
     "vae_fast/_C.abi3.so",
     "vae_fast/_CUDA.abi3.so",
-    "vae_fast/nets/mlp.py",
+    "vae_fast/nets/vae.py",
     "vae_fast/ops/likelihood.py",
     "vae_fast/py.typed",
     "vae_fast/reference/noise.py",

@@ -40,7 +40,7 @@ def test_train_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     "options",
     [
-        ["--amp"],
+        ["--precision", "bf16"],
         ["--binarize"],
         ["--likelihood", "gaussian"],
         pytest.param(["--compile"], marks=pytest.mark.slow),

@@ -66,11 +66,10 @@ def test_embed(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "embedding"
     assert main(["embed", str(run), "--out", str(out)]) == 0
     with numpy.load(tmp_path / "embedding.npz") as arrays:
-        assert arrays["mu"].shape == arrays["logvar"].shape == (DIGITS_TEST, 2)
+        assert arrays["code"].shape == (DIGITS_TEST, 2)
         assert set(arrays["labels"]) == set(range(10))
         network = trained.load(run, None, torch.device("cpu"))
-        mu, _ = network.encode(network.test[:7])
-        assert numpy.allclose(arrays["mu"][:7], mu, atol=1e-5)
+        assert numpy.allclose(arrays["code"][:7], network.code(network.test[:7]), atol=1e-5)
     assert Image.open(tmp_path / "embedding.png").size == (600, 540)
 
 
@@ -86,7 +85,9 @@ def test_bad_options(run: Path, options: list[str], capsys: pytest.CaptureFixtur
     assert options[1] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["generate", "walk", "manifold", "embed", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["generate", "walk", "manifold", "embed", "evaluate", "anomaly"]
+)
 def test_no_checkpoint(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, str(tmp_path)]) == 1
     error = capsys.readouterr().err

@@ -12,26 +12,27 @@ from torch import Tensor
 
 from vae_fast.cli import main
 from vae_fast.evaluate import importance_log_likelihood
-from vae_fast.nets import MLPVAE
+from vae_fast.nets import VAE, Architecture
 
 QUICK = ["--dataset", "digits", "--hidden", "32", "--epochs", "1", "--quiet"]
 
 
-class Linear(MLPVAE):
+class Linear(VAE):
     """A linear Gaussian model, whose likelihood is known: x ~ N(0, W W' + I)."""
 
     def __init__(self, weight: Tensor, gain: float) -> None:
-        super().__init__(weight.shape[0], 4, weight.shape[1], "gaussian")
+        pixels, latent = weight.shape
+        super().__init__(Architecture((1, 1, pixels), latent, 4, likelihood="gaussian"))
         self.weight, self.gain = weight, gain
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, ...]:
         # The exact posterior, or with another gain a wider or narrower one.
         precision = self.weight.T @ self.weight + torch.eye(self.weight.shape[1])
         covariance = torch.linalg.inv(precision)
         mu = x @ self.weight @ covariance
         return mu, (self.gain * covariance.diagonal()).log().expand_as(mu)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return z @ self.weight.T
 
 
@@ -51,7 +52,7 @@ def test_likelihood_of_a_linear_model(gain: float, samples: int) -> None:
 
 def test_more_samples_give_a_tighter_bound() -> None:
     torch.manual_seed(0)
-    model = MLPVAE(20, 16, 3)
+    model = VAE(Architecture((1, 4, 5), 3, 16))
     pixels = torch.randint(0, 256, (200, 20), dtype=torch.uint8)
     estimates = [importance_log_likelihood(model, pixels, k).mean().item() for k in (1, 10, 100)]
     assert estimates == sorted(estimates)
@@ -65,8 +66,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "297 test images" in printed and "K = 20" in printed
     result = json.loads(report.read_text())["evaluation"]
-    assert len(result["kl_per_dimension"]) == 3
-    assert sum(result["kl_per_dimension"]) == pytest.approx(result["kl"], rel=1e-4)
+    assert len(result["kl_of_units"]) == 3
+    assert sum(result["kl_of_units"]) == pytest.approx(result["kl"], rel=1e-4)
     assert result["elbo"] == pytest.approx(-(result["recon"] + result["kl"]))
     assert -result["nll"] > result["elbo"]  # the bound is below the likelihood
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])

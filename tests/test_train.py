@@ -18,6 +18,7 @@ from vae_fast.training import checkpoint, data
 from vae_fast.training.checkpoint import CheckpointError
 from vae_fast.training.config import TrainConfig
 from vae_fast.training.files import atomic_file, write_json
+from vae_fast.training.run import Run
 
 
 def train(out: Path, resume: bool = False, **settings: Any) -> list[dict[str, Any]]:
@@ -70,10 +71,8 @@ def test_resumed_run_equals_one_that_never_stopped(tmp_path: Path, binarize: boo
 
 
 def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vae_fast import train as module
-
     epochs = []
-    original = module.Run.train_epoch
+    original = Run.train_epoch
 
     def interrupted(self: Any, *args: Any) -> Any:
         epochs.append(1)
@@ -81,7 +80,7 @@ def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path: Path, monkeypatch: pytest.M
             raise KeyboardInterrupt
         return original(self, *args)
 
-    monkeypatch.setattr(module.Run, "train_epoch", interrupted)
+    monkeypatch.setattr(Run, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt, match="has epoch 2"):
         train(tmp_path, epochs=4)
     monkeypatch.undo()

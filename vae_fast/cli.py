@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from vae_fast.commands import embed, evaluate, generate, manifold, train, walk
+from vae_fast.commands import anomaly, embed, evaluate, generate, manifold, train, walk
 from vae_fast.commands.common import Parser
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; bad options end in `SystemExit(2)`."""
     parser = Parser(prog="vae-fast", description="Fused losses of variational autoencoders.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, evaluate, generate, walk, manifold, embed):
+    for command in (train, evaluate, generate, walk, manifold, embed, anomaly):
         command.add(commands)
     info = commands.add_parser("info", help="versions, what was built, and which backends work")
     info.set_defaults(run=_info)

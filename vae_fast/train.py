@@ -1,4 +1,4 @@
-"""The training loop of the reference VAE, on the public functions of the package alone.
+"""The training of the reference networks, on the public functions of the package alone.
 
 A training has one run, or with `loss="both"` two: the same network from the same initial weights,
 over the same batches, with the same noise, once with the fused kernels and once with the reference.
@@ -6,7 +6,6 @@ over the same batches, with the same noise, once with the fused kernels and once
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,110 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import vae_fast as vf
-from vae_fast.nets import MLPVAE
-from vae_fast.training import checkpoint, pictures
-from vae_fast.training.batches import Batches, binarize, generator, to_input
+from vae_fast.training import checkpoint, gallery
+from vae_fast.training.batches import Batches, binarize, generator
 from vae_fast.training.checkpoint import Checkpoint, CheckpointError
 from vae_fast.training.config import TrainConfig
 from vae_fast.training.data import ImageData
+from vae_fast.training.distributed import World, local_index
 from vae_fast.training.files import write_json, write_json_lines
 from vae_fast.training.machine import describe_machine, versions
-from vae_fast.training.measure import Measured, agreement, describe, describe_agreement, row_of
+from vae_fast.training.measure import agreement, describe, describe_agreement, row_of
 from vae_fast.training.optional import require
-from vae_fast.training.progress import EpochBar
+from vae_fast.training.run import Run
+from vae_fast.training.trained import as_tested, of_network
 
 CHECKPOINT = checkpoint.NAME
 TEST_BATCH = 1000
-BACKENDS = {"fused": "auto", "reference": "reference"}
 
 
 class TrainError(ValueError):
     """A training cannot start or go on."""
-
-
-class Run:
-    """One network and its optimizer, trained with one implementation of the loss."""
-
-    def __init__(
-        self, config: TrainConfig, features: int, loss: str, device: torch.device, compiled: bool
-    ) -> None:
-        self.config = config
-        self.loss = loss
-        self.device = device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.model = MLPVAE(features, config.hidden, config.latent, config.likelihood)
-        self.model.to(device)
-        self.forward = torch.compile(self.model) if compiled else self.model
-        # One call for all parameters: the default loop over them costs more than the whole loss.
-        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, fused=True)
-
-    def elbo(self, pixels: Tensor, seed: Tensor) -> vf.ELBO:
-        """The loss of a batch [B, features], a mean over its images in nats."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp):
-            params, kl = self.forward(to_input(pixels), seed)
-        likelihood, beta = self.config.likelihood, self.config.beta
-        return vf.elbo_loss(params, pixels, kl=kl, beta=beta, likelihood=likelihood)
-
-    def train_epoch(self, batches: Batches, title: str, progress: bool) -> Measured:
-        """One pass with an optimizer step after every batch."""
-        self.model.train()
-
-        def step(pixels: Tensor, seed: Tensor) -> vf.ELBO:
-            self.optimizer.zero_grad()
-            out = self.elbo(pixels, seed)
-            out.loss.backward()
-            self.optimizer.step()
-            return out
-
-        return self._pass(step, batches, title, progress)
-
-    def warm_up(self, batches: Batches) -> None:
-        """One batch forward and backward without a step: what only a first call costs (threads,
-        memory, compilation) stays out of the measured time, and the run as it is."""
-        self.model.train()
-        with vf.backend(BACKENDS[self.loss]):
-            self.elbo(*next(iter(batches))).loss.backward()
-        self.optimizer.zero_grad()
-
-    @torch.no_grad()
-    def test(self, batches: Batches) -> Measured:
-        """One pass without training."""
-        self.model.eval()
-        return self._pass(self.elbo, batches, "test", False)
-
-    def _pass(
-        self,
-        step: Callable[[Tensor, Tensor], vf.ELBO],
-        batches: Batches,
-        title: str,
-        progress: bool,
-    ) -> Measured:
-        start = time.perf_counter()
-        steps, sizes = [], []
-        with (
-            vf.backend(BACKENDS[self.loss]),
-            EpochBar(len(batches.order), title, progress) as bar,
-        ):
-            for pixels, seed in batches:
-                out = step(pixels, seed)
-                # Kept on the device and read once at the end, so that no step waits for it.
-                steps.append(torch.stack((out.loss.detach(), out.recon, out.kl)))
-                sizes.append(len(pixels))
-                bar.advance(len(pixels), steps[-1])
-            values = torch.stack(steps).cpu().double()
-        seconds = time.perf_counter() - start
-        return Measured(values, torch.tensor(sizes, dtype=torch.float64), seconds)
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from `state()`."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 class Training:
@@ -133,21 +47,31 @@ class Training:
         device: torch.device | None = None,
         compiled: bool = False,
         resume: Checkpoint | None = None,
+        world: World | None = None,
     ) -> None:
         require("matplotlib.figure", "matplotlib", "writing pictures")  # now, not after an hour
         self.config = replace(config, dataset=data.name)
         self.data = data
         self.summary = data.summary()
+        if config.without_label is not None:
+            data = data.without(config.without_label)
+        self.world = world or World()
         self.out = out
         self.device = device or torch.device("cpu")
         self.compiled = compiled
         self.grey = data.images[data.train], data.images[data.test]
-        self.targets = self.grey  # of the training, and of the test, where they are fixed
-        if config.binarize:
-            self.targets = self.grey[0], binarize(self.grey[1], generator(config.seed, "test"))
-        self.targets = self.targets[0].to(self.device), self.targets[1].to(self.device)
+        # Of the training where they are fixed, and of the test.
+        self.targets = (
+            self.grey[0].to(self.device),
+            as_tested(self.grey[1], config, "test").to(self.device),
+        )
+        self.labels: tuple[Tensor, Tensor] | tuple[None, None] = None, None
+        if data.labels is not None:
+            labels = data.labels.to(self.device)
+            self.labels = labels[data.train], labels[data.test]
         self.runs = [
-            Run(self.config, data.features, loss, self.device, compiled) for loss in config.losses
+            Run(self.config, data, loss, self.device, compiled, self.world)
+            for loss in config.losses
         ]
         self.warm = False
         self.epoch = 0
@@ -168,29 +92,40 @@ class Training:
         self.epoch, self.history = resume.epoch, list(resume.history)
 
     def fit(self, report: Callable[[str], None] = print, progress: bool = False) -> None:
-        """Train until the configured epoch, with all files in the folder up to date after each."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        """Train until the configured epoch, with all files in the folder up to date after each.
+
+        Of several processes, the main one alone prints and writes.
+        """
+        if self.world.is_main:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._describe()
         self._save(self.epoch, self.history)  # for Ctrl-C in the first epoch; a full disk shows now
-        description = {
-            "config": asdict(self.config),
-            "compile": self.compiled,
-            "data": self.summary,
-            "machine": describe_machine(self.device),
-            "versions": versions(),
-        }
-        write_json(self.out / "config.json", description)
         try:
             while self.epoch < self.config.epochs:
                 history = self.history + self._epoch(self.epoch + 1, report, progress)
                 self._save(self.epoch + 1, history)
                 self.epoch, self.history = self.epoch + 1, history
-            self.draw()
+            if self.world.is_main:
+                self.draw()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"{self.out / CHECKPOINT} has epoch {self.epoch}, --resume continues from there"
             ) from None
 
+    def _describe(self) -> None:
+        description = {
+            "config": asdict(self.config),
+            "compile": self.compiled,
+            "processes": self.world.size,
+            "data": self.summary,
+            "machine": describe_machine(self.device),
+            "versions": versions(),
+        }
+        write_json(self.out / "config.json", description)
+
     def _save(self, epoch: int, history: list[dict[str, Any]]) -> None:
+        if not self.world.is_main:
+            return
         runs = {run.loss: run.state() for run in self.runs}
         config = asdict(self.config)
         content = Checkpoint(epoch, config, self.summary, versions(), history, runs)
@@ -200,14 +135,9 @@ class Training:
     def _epoch(
         self, epoch: int, report: Callable[[str], None], progress: bool
     ) -> list[dict[str, Any]]:
-        seed, size = self.config.seed, self.config.batch_size
-        images, test_images = self.targets
-        if self.config.binarize:
-            images = binarize(self.grey[0], generator(seed, epoch, "pixels")).to(self.device)
-        noise, order = generator(seed, epoch, "noise"), generator(seed, epoch, "order")
-        batches = Batches.make(images, size, noise, order)
-        # The same noise in every epoch: what changes is the network.
-        tests = Batches.make(test_images, TEST_BATCH, generator(seed, "test noise"), None)
+        batches, tests = self._batches(epoch)
+        # A pass has as many steps in every epoch.
+        step = (epoch - 1) * -(-len(batches.order) // batches.size)
         rows, trained, tested = [], [], []
         if not self.warm:
             for run in self.runs:
@@ -215,7 +145,7 @@ class Training:
             self.warm = True
         for run in self.runs:
             title = f"epoch {epoch}/{self.config.epochs} {run.loss}"
-            trained.append(run.train_epoch(batches, title, progress))
+            trained.append(run.train_epoch(batches, step, title, progress))
             tested.append(run.test(tests))
             row = row_of(epoch, run.loss, trained[-1], tested[-1])
             if not all(torch.isfinite(m.steps).all() for m in (trained[-1], tested[-1])):
@@ -229,23 +159,29 @@ class Training:
             report(describe_agreement(rows))
         return rows
 
-    @torch.no_grad()
+    def _batches(self, epoch: int) -> tuple[Batches, Batches]:
+        """For training and for testing."""
+        seed, images = self.config.seed, self.targets[0]
+        if self.config.binarize:
+            images = binarize(self.grey[0], generator(seed, epoch, "pixels")).to(self.device)
+        batches = Batches.make(
+            images,
+            self.labels[0],
+            self.config.batch_size,
+            generator(seed, epoch, "noise"),
+            generator(seed, epoch, "order"),
+            self.world,
+        )
+        # The same noise in every epoch: what changes is the network.
+        noise = generator(seed, "test noise")
+        tests = Batches.make(self.targets[1], self.labels[1], TEST_BATCH, noise, None, self.world)
+        return batches, tests
+
     def draw(self) -> None:
         """Write the pictures of the first run's network."""
-        model = self.runs[0].model.eval()
-        shape, out = self.data.shape, self.out
-
-        def decode(z: Tensor) -> Tensor:
-            return model.pixels(z.to(self.device)).cpu()
-
-        originals = to_input(self.targets[1][:48])
-        mu, _ = model.encode(originals)
-        pictures.write_reconstructions(
-            out / "reconstructions.png", originals.cpu(), decode(mu), shape
-        )
-        pictures.write_samples(out / "samples.png", decode, self.config.latent, shape)
-        if self.config.latent == 2:
-            pictures.write_manifold(out / "manifold.png", decode, shape)
+        model = self.runs[0].model
+        network = of_network(self.out, model, self.config, self.epoch, self.data, self.device)
+        gallery.write_all(self.out, network)
 
 
 def resumed_config(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> TrainConfig:
@@ -260,11 +196,16 @@ def resumed_config(path: Path, stored: dict[str, Any], given: dict[str, Any]) ->
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Any other device must be usable, or it is an error."""
+    """`auto` is the GPU where there is one. Any other device must be usable, or it is an error.
+
+    Each process that torchrun started on a machine has a GPU of its own.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is None and local_index() is not None:
+            device = torch.device("cuda", local_index())
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -65,6 +65,12 @@ def add_network_options(parser: Any) -> None:
     parser.add_argument("--device", default="auto", metavar="NAME", help="as for train")
 
 
+def add_label_option(parser: Any, default: str | None = None) -> None:
+    """Which label the images of a conditional network are to have."""
+    text = "of a conditional network's images" + (f" (default: {default})" if default else "")
+    parser.add_argument("--label", type=int, metavar="D", help=text)
+
+
 def load_network(args: argparse.Namespace) -> Trained:
     """The trained network that the options name."""
     from vae_fast.train import pick_device

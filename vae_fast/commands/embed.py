@@ -13,9 +13,9 @@ def add(commands: Any) -> None:
     """The options of `vae-fast embed`."""
     embed = commands.add_parser(
         "embed",
-        help="latent means of the test images, as numbers and as a scatter plot",
-        description="Encode the test images; write mu, logvar and the labels (NPZ) and a scatter "
-        "plot of the two dimensions with the largest variance of mu, coloured by label (PNG).",
+        help="codes of the test images (of a VAE: the means), as numbers and as a scatter plot",
+        description="Encode the test images; write the codes (of a VAE: mu) and the labels (NPZ) "
+        "and a scatter plot of the two that vary most, coloured by label (PNG).",
     )
     embed.set_defaults(run=_run)
     add_network_options(embed)
@@ -31,10 +31,13 @@ def _embed(args: argparse.Namespace) -> None:
     from vae_fast.training.pictures import write_scatter
 
     network = load_network(args)
-    mu, logvar = network.encode(network.test)
-    arrays = {"mu": mu.numpy(), "logvar": logvar.numpy()}
-    if network.labels is not None:
-        arrays["labels"] = network.labels.numpy()
+    codes = network.code(network.test, network.labels)
+    arrays = {"code": codes.numpy()}
+    labels = None if network.labels is None else network.labels.cpu()
+    if labels is not None:
+        arrays["labels"] = labels.numpy()
     write_arrays(Path(f"{args.out}.npz"), arrays)
-    write_scatter(Path(f"{args.out}.png"), mu, network.labels)
-    print_line(f"{len(mu)} images, {mu.shape[1]} dimensions: {args.out}.npz, {args.out}.png")
+    write_scatter(Path(f"{args.out}.png"), codes, labels)
+    print_line(
+        f"{len(codes)} images, {codes.shape[1]} numbers each: {args.out}.npz, {args.out}.png"
+    )

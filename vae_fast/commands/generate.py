@@ -8,6 +8,7 @@ from typing import Any
 
 from .common import (
     Parser,
+    add_label_option,
     add_network_options,
     load_network,
     print_line,
@@ -21,13 +22,14 @@ def add(commands: Any) -> None:
     generate = commands.add_parser(
         "generate",
         help="images from the prior of a trained network",
-        description="Decode z ~ N(0, I) and write the expected images as one picture.",
+        description="Decode draws of the prior and write the expected images as one picture.",
     )
     generate.set_defaults(run=_run)
     add_network_options(generate)
     generate.add_argument("--out", default="generated.png", metavar="FILE", help="PNG to write")
     generate.add_argument("--count", type=int, default=144, metavar="N", help="images")
     generate.add_argument("--seed", type=int, default=0, metavar="N", help="of z")
+    add_label_option(generate, "each in turn")
 
 
 def _run(args: argparse.Namespace, parser: Parser) -> int:
@@ -36,15 +38,7 @@ def _run(args: argparse.Namespace, parser: Parser) -> int:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    import torch
+    from vae_fast.training.gallery import write_samples
 
-    from vae_fast.training.pictures import write_grid
-
-    network = load_network(args)
-    draws = torch.Generator().manual_seed(args.seed)
-    z = torch.randn(args.count, network.config.latent, generator=draws)
-    columns = min(args.count, 12)
-    write_grid(
-        Path(args.out), network.decode(z), network.shape, columns, "z from the prior N(0, I)"
-    )
+    write_samples(Path(args.out), load_network(args), args.count, args.seed, args.label)
     print_line(f"{args.count} images: {args.out}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from .common import (
     Parser,
+    add_label_option,
     add_network_options,
     load_network,
     print_line,
@@ -27,6 +28,7 @@ def add(commands: Any) -> None:
     add_network_options(manifold)
     manifold.add_argument("--out", default="manifold.png", metavar="FILE", help="PNG to write")
     manifold.add_argument("--side", type=int, default=20, metavar="N", help="images of a row")
+    add_label_option(manifold)
 
 
 def _run(args: argparse.Namespace, parser: Parser) -> int:
@@ -35,13 +37,7 @@ def _run(args: argparse.Namespace, parser: Parser) -> int:
 
 
 def _manifold(args: argparse.Namespace) -> None:
-    from vae_fast.training.checkpoint import CheckpointError
-    from vae_fast.training.pictures import write_manifold
+    from vae_fast.training.gallery import write_manifold
 
-    network = load_network(args)
-    if network.config.latent != 2:
-        raise CheckpointError(
-            f"{args.checkpoint}: has {network.config.latent} latent dimensions, a manifold needs 2"
-        )
-    write_manifold(Path(args.out), network.decode, network.shape, args.side)
+    write_manifold(Path(args.out), load_network(args), args.side, args.label)
     print_line(f"{args.side} x {args.side} images: {args.out}")

@@ -1,4 +1,4 @@
-"""`vae-fast train`: trains the reference VAE on images."""
+"""`vae-fast train`: trains one of the reference models on images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from vae_fast.training.config import LOSSES, TrainConfig
+from vae_fast.training.config import CHOICES, OWNERS, TrainConfig
 
 from .common import Parser, print_line, reported
 
@@ -20,17 +20,22 @@ def add(commands: Any) -> None:
     default = TrainConfig()
     train = commands.add_parser(
         "train",
-        help="train the reference VAE on images",
-        description="Train the reference VAE (one hidden layer on each side) and write metrics, "
-        "a checkpoint and pictures to a folder. Losses are nats per image.",
+        help="train a reference model on images",
+        description="Train a reference model and write metrics, a checkpoint and pictures to a "
+        "folder. Losses are nats per image. `torchrun --nproc-per-node N -m vae_fast train ...` "
+        "trains with N processes.",
         # What is not given stays unset: with --resume it comes from the checkpoint.
         argument_default=argparse.SUPPRESS,
     )
     train.set_defaults(run=_run)
 
     def setting(name: str, text: str, **options: Any) -> None:
-        value = getattr(default, name.replace("-", "_"))
-        train.add_argument(f"--{name}", help=f"{text} (default {value})", **options)
+        field = name.replace("-", "_")
+        value = getattr(default, field)
+        owner = f"{OWNERS[field]}: " if field in OWNERS else ""
+        shown = "" if value is None else f" (default {value})"
+        options.setdefault("choices", CHOICES.get(field))
+        train.add_argument(f"--{name}", help=f"{owner}{text}{shown}", **options)
 
     train.add_argument(
         "--data",
@@ -47,26 +52,45 @@ def add(commands: Any) -> None:
         "--out",
         metavar="DIR",
         help="folder of the results, those of an earlier run are replaced "
-        "(default runs/<dataset>-vae)",
+        "(default runs/<dataset>-<model>)",
     )
     train.add_argument(
         "--resume", action="store_true", help="continue the run in --out, with its settings"
     )
-    setting("loss", "kernels of the loss; both: train with each and compare", choices=LOSSES)
-    setting("latent", "size of z", type=int, metavar="N")
+    setting("model", "what to train")
+    setting("network", "fully connected or convolutional")
+    setting("activation", "of the hidden layers")
+    setting("latent", "size of z, or number of categorical variables", type=int, metavar="N")
     setting("hidden", "units of the hidden layers", type=int, metavar="N")
+    setting(
+        "likelihood",
+        "of a pixel given z; Gaussian with unit variance, one learned variance, or one per pixel",
+    )
+    setting("samples", "draws of z for each image and step", type=int, metavar="L")
+    setting("flow", "kind of normalizing flow")
+    setting("flow-steps", "number of maps", type=int, metavar="N")
+    setting("categories", "values of a variable", type=int, metavar="K")
+    setting("corruption", "noise added to the input, or pixels set to 0")
+    setting(
+        "corruption-level",
+        "standard deviation of the noise, or probability of a 0",
+        type=float,
+        metavar="X",
+    )
+    setting("sparsity", "mean activation to reach", type=float, metavar="X")
     setting("epochs", "passes over the data", type=int, metavar="N")
-    setting("batch-size", "images per step", type=int, metavar="N")
-    setting("beta", "weight of the KL term", type=float, metavar="X")
+    setting("batch-size", "images per step, of all processes", type=int, metavar="N")
+    setting("beta", "weight of the KL term, or of the sparsity penalty", type=float, metavar="X")
     setting("lr", "learning rate of Adam", type=float, metavar="X")
     setting("seed", "of the weights, batches and noise", type=int, metavar="N")
-    setting("likelihood", "of a pixel given z", choices=("bernoulli", "gaussian"))
     train.add_argument(
         "--binarize",
         action="store_true",
         help="draw the pixels, 0 or 1, from their grey value, anew in every epoch",
     )
-    train.add_argument("--amp", action="store_true", help="run the network in bfloat16")
+    setting("without-label", "leave out the images of one label", type=int, metavar="D")
+    setting("precision", "of the network; the loss is float32 at least")
+    setting("loss", "kernels of the loss; both: train with each and compare")
     train.add_argument("--compile", action="store_true", help="torch.compile the network")
     train.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: cuda if usable)")
     train.add_argument("--no-progress", action="store_true", help="no progress bar")
@@ -86,6 +110,7 @@ def _run(args: argparse.Namespace, parser: Parser) -> int:
 def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
     from vae_fast import train
     from vae_fast.training import checkpoint, data
+    from vae_fast.training.distributed import world
 
     device = train.pick_device(getattr(args, "device", "auto"))
     folder, name = getattr(args, "data", None), given.get("dataset")
@@ -96,18 +121,26 @@ def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
         config = train.resumed_config(path, resume.config, given)
         name = config.dataset
     images = data.load(folder, name)
-    out = Path(getattr(args, "out", f"runs/{images.name}-vae"))
+    out = Path(getattr(args, "out", f"runs/{images.name}-{config.model}"))
     if "resume" in args and resume is None:
         path = out / train.CHECKPOINT
         resume = checkpoint.load(path)
         config = train.resumed_config(path, resume.config, given)
 
-    training = train.Training(
-        config, images, out, device=device, compiled="compile" in args, resume=resume
-    )
-    report: Callable[[str], None] = _silent if "quiet" in args else print_line
-    training.fit(report, progress="quiet" not in args and "no_progress" not in args)
-    report(f"results: {out}")
+    with world(device) as processes:
+        training = train.Training(
+            config,
+            images,
+            out,
+            device=device,
+            compiled="compile" in args,
+            resume=resume,
+            world=processes,
+        )
+        shown = "quiet" not in args and processes.is_main
+        report: Callable[[str], None] = print_line if shown else _silent
+        training.fit(report, progress=shown and "no_progress" not in args)
+        report(f"results: {out}")
 
 
 def _silent(line: str) -> None:

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     walk = commands.add_parser(
         "walk",
         help="a way between two test images, as a picture and as a GIF",
-        description="Decode points on the line between the latent means of two test images, and "
+        description="Decode points on the line between the codes of two test images, and "
         "write them as a strip (PNG) and as an animation (GIF).",
     )
     walk.set_defaults(run=_run)
@@ -50,9 +50,12 @@ def _walk(args: argparse.Namespace) -> None:
             f"{args.checkpoint}: its data has {len(network.test)} test images, got --start"
             f" {args.start} --end {args.end}"
         )
-    mu, _ = network.encode(network.test[[args.start, args.end]])
-    way = torch.lerp(mu[:1], mu[1:], torch.linspace(0, 1, args.steps).unsqueeze(1))
-    images = network.decode(way)
+    ends = [args.start, args.end]
+    labels = None if network.labels is None else network.labels[ends].cpu()
+    code = network.code(network.test[ends], labels)
+    way = torch.lerp(code[:1], code[1:], torch.linspace(0, 1, args.steps).unsqueeze(1))
+    # A conditional network keeps the first image's label: what changes is the style.
+    images = network.decode(way, None if labels is None else labels[:1].expand(args.steps))
     title = f"From test image {args.start} to {args.end}"
     write_grid(Path(f"{args.out}.png"), images, network.shape, args.steps, title)
     write_animation(Path(f"{args.out}.gif"), images, network.shape)

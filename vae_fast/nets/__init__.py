@@ -1,5 +1,25 @@
-"""Reference networks: users of the public functions, like any user's own network."""
+"""Reference networks: users of the public functions, like any user's own network.
 
-from vae_fast.nets.mlp import MLPVAE, VAEOutput
+One file for each idea: `bodies` (fully connected, convolutional), `pixels` (what a pixel's
+distribution is), `model` (what all have in common), `autoencoder`, `vae` (also conditional), `flow`
+and `categorical` (other posteriors).
+"""
 
-__all__ = ["MLPVAE", "VAEOutput"]
+from vae_fast.nets.autoencoder import Autoencoder, DenoisingAutoencoder, SparseAutoencoder
+from vae_fast.nets.categorical import CategoricalVAE
+from vae_fast.nets.flow import FlowVAE
+from vae_fast.nets.model import Architecture, Model, Output, Variational
+from vae_fast.nets.vae import VAE
+
+__all__ = [
+    "VAE",
+    "Architecture",
+    "Autoencoder",
+    "CategoricalVAE",
+    "DenoisingAutoencoder",
+    "FlowVAE",
+    "Model",
+    "Output",
+    "SparseAutoencoder",
+    "Variational",
+]

@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from vae_fast.training.distributed import World
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
@@ -36,27 +39,64 @@ def to_input(pixels: Tensor) -> Tensor:
     return pixels.float() if pixels.dtype == torch.bool else pixels / 255
 
 
+class Batch(NamedTuple):
+    """What one process has of a batch."""
+
+    pixels: Tensor  # uint8 or bool [B, features]
+    labels: Tensor | None  # int64 [B]
+    seed: Tensor  # int64 [1], of the noise
+    images: int  # of all processes together
+
+
 @dataclass(frozen=True)
 class Batches:
-    """One pass over `images` [N, features] in batches of `size`; the last one may be smaller."""
+    """One pass over `images` [N, features] in batches of `size`; the last one may be smaller.
+
+    Everything lies on one device, and a batch is taken from it by index: no loader to wait for.
+    Of several processes each takes every `world.size`-th image of a batch, and has its own noise.
+    """
 
     images: Tensor  # uint8 or bool
+    labels: Tensor | None  # int64 [N]
     order: Tensor  # int64 [N]
-    seeds: Tensor  # int64, one per batch: the seed of the batch's noise
+    seeds: Tensor  # int64 [batches, processes]
     size: int
+    world: World
 
     @classmethod
     def make(
-        cls, images: Tensor, size: int, seeds: torch.Generator, shuffle: torch.Generator | None
+        cls,
+        images: Tensor,
+        labels: Tensor | None,
+        size: int,
+        seeds: torch.Generator,
+        shuffle: torch.Generator | None,
+        world: World,
     ) -> Batches:
-        """Draw the order (as stored without `shuffle`) and the noise seeds of one pass."""
-        count = len(images)
-        order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
-        noise = torch.randint(2**63 - 1, (-(-count // size),), generator=seeds)
-        return cls(images, order.to(images.device), noise.to(images.device), size)
+        """Draw the order and the noise seeds of one pass for training, or without `shuffle` those
+        of one for testing: the images as stored.
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of a batch [B, features] and the seed of its noise [1]."""
+        In training each process needs an image of each batch, so a last one of fewer images than
+        processes is left out; a test leaves out none.
+        """
+        count = len(images)
+        if shuffle is None:
+            order = torch.arange(count)
+        else:
+            order = torch.randperm(count, generator=shuffle)
+            rest = count % size
+            order = order[: count - rest] if rest < world.size else order
+        noise = torch.randint(2**63 - 1, (-(-count // size), world.size), generator=seeds)
+        device = images.device
+        return cls(images, labels, order.to(device), noise.to(device), size, world)
+
+    def __iter__(self) -> Iterator[Batch]:
         for index, start in enumerate(range(0, len(self.order), self.size)):
             chosen = self.order[start : start + self.size]
-            yield self.images[chosen], self.seeds[index : index + 1]
+            mine = chosen[self.world.rank :: self.world.size]
+            yield Batch(
+                self.images[mine],
+                None if self.labels is None else self.labels[mine],
+                self.seeds[index, self.world.rank].reshape(1),
+                len(chosen),
+            )

@@ -3,9 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 LOSSES = ("fused", "reference", "both")
+MODELS = (
+    "vae",
+    "cvae",
+    "flow-vae",
+    "categorical-vae",
+    "ae",
+    "denoising-ae",
+    "sparse-ae",
+)
+AUTOENCODERS = ("ae", "denoising-ae", "sparse-ae")
+CHOICES = {
+    "model": MODELS,
+    "loss": LOSSES,
+    "network": ("mlp", "conv"),
+    "activation": ("relu", "tanh"),
+    "likelihood": ("bernoulli", "gaussian", "gaussian-shared", "gaussian-pixel"),
+    "precision": ("fp32", "bf16"),
+    "flow": ("iaf", "planar"),
+    "corruption": ("gaussian", "dropout"),
+}
+# Settings that one model alone has.
+OWNERS = {
+    "flow": "flow-vae",
+    "flow_steps": "flow-vae",
+    "categories": "categorical-vae",
+    "corruption": "denoising-ae",
+    "corruption_level": "denoising-ae",
+    "sparsity": "sparse-ae",
+}
 
 
 @dataclass(frozen=True)
@@ -13,32 +42,56 @@ class TrainConfig:
     """The settings that decide the result of a run; the defaults are those of pytorch/examples."""
 
     dataset: str = "digits"
+    model: str = "vae"
+    network: str = "mlp"
+    activation: str = "relu"
     latent: int = 20
     hidden: int = 400
+    likelihood: str = "bernoulli"
+    samples: int = 1
+    flow: str = "iaf"
+    flow_steps: int = 4
+    categories: int = 10
+    corruption: str = "gaussian"
+    corruption_level: float = 0.3
+    sparsity: float = 0.05
     epochs: int = 10
     batch_size: int = 128
     beta: float = 1.0
     lr: float = 1e-3
     seed: int = 0
-    likelihood: str = "bernoulli"
     binarize: bool = False
-    amp: bool = False
+    without_label: int | None = None
+    precision: str = "fp32"
     loss: str = "fused"
 
     def __post_init__(self) -> None:
-        for name in ("latent", "hidden", "epochs", "batch_size"):
+        for name in ("latent", "hidden", "samples", "flow_steps", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.categories < 2:
+            raise ValueError(f"categories must be at least 2, got {self.categories}")
         if not (math.isfinite(self.beta) and self.beta >= 0):
             raise ValueError(f"beta must be a finite number >= 0, got {self.beta}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr must be a finite number > 0, got {self.lr}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {LOSSES}, got {self.loss!r}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                known = ", ".join(choices)
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        for name in ("corruption_level", "sparsity"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.binarize and self.likelihood != "bernoulli":
             raise ValueError("binarize needs the bernoulli likelihood: its targets are 0 or 1")
+        if self.samples > 1 and self.model in AUTOENCODERS:
+            raise ValueError(f"samples needs a latent distribution, which {self.model} has not")
+        for field in fields(self):
+            owner = OWNERS.get(field.name)
+            if owner not in (None, self.model) and getattr(self, field.name) != field.default:
+                raise ValueError(f"{field.name} is a setting of {owner}, got model {self.model}")
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import gzip
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -54,6 +54,19 @@ class ImageData:
     def features(self) -> int:
         """Pixels of an image."""
         return self.images.shape[1]
+
+    def without(self, label: int) -> ImageData:
+        """The same images; those of one label are neither for training nor for testing.
+
+        Raises:
+            DataError: no labels, or none of this value.
+        """
+        if self.labels is None:
+            raise DataError(f"{self.name}: has no labels, so none can be left out")
+        if label not in self.labels:
+            raise DataError(f"{self.name}: no image has the label {label}")
+        kept = [part[self.labels[part] != label] for part in (self.train, self.test)]
+        return replace(self, train=kept[0], test=kept[1])
 
     def summary(self) -> dict[str, str | int | list[int]]:
         """What tells this data set from another one: sizes and a checksum of the pixels."""

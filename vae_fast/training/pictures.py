@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,8 +16,6 @@ from vae_fast.training.files import atomic_file
 from vae_fast.training.optional import require
 
 Shape = tuple[int, int, int]  # channels, height, width of one image
-Decode = Callable[[Tensor], Tensor]  # z [N, latent] to pixels in [0, 1], [N, C*H*W]
-
 GAP = 2  # pixels between images
 MARGIN = 8
 TITLE = 26  # height of the title's strip
@@ -77,10 +74,10 @@ def write_animation(path: Path, images: Tensor, shape: Shape, milliseconds: int 
         file.write(buffer.getvalue())
 
 
-def write_scatter(path: Path, mu: Tensor, labels: Tensor | None) -> None:
-    """Draw latent means [N, latent] in the two dimensions in which they vary most."""
+def write_scatter(path: Path, codes: Tensor, labels: Tensor | None) -> None:
+    """Draw codes [N, code_size] in the two dimensions in which they vary most."""
     figures = require("matplotlib.figure", "matplotlib", "writing pictures")
-    widest = mu.var(0).argsort(descending=True)[:2].sort().values.tolist()
+    widest = codes.var(0).argsort(descending=True)[:2].sort().values.tolist()
     first, second = widest[0], widest[-1]  # the same where there is one dimension alone
     figure = figures.Figure(figsize=(6, 5.4), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
@@ -88,8 +85,8 @@ def write_scatter(path: Path, mu: Tensor, labels: Tensor | None) -> None:
     if labels is not None:  # a colour for each whole number, ticks in their middle
         edges = labels.min().item() - 0.5, labels.max().item() + 0.5
         colours = {"c": labels.numpy(), "cmap": "tab10", "vmin": edges[0], "vmax": edges[1]}
-    points = axes.scatter(mu[:, first], mu[:, second], s=4, linewidths=0, **colours)
-    axes.set(xlabel=f"mu[{first}]", ylabel=f"mu[{second}]", title="Latent means of the test images")
+    points = axes.scatter(codes[:, first], codes[:, second], s=4, linewidths=0, **colours)
+    axes.set(xlabel=f"code[{first}]", ylabel=f"code[{second}]", title="Codes of the test images")
     axes.set_aspect("equal", adjustable="datalim")
     if labels is not None:
         figure.colorbar(points, ax=axes, label="label", ticks=labels.unique().tolist())
@@ -99,8 +96,8 @@ def write_scatter(path: Path, mu: Tensor, labels: Tensor | None) -> None:
         file.write(buffer.getvalue())
 
 
-def write_reconstructions(
-    path: Path, originals: Tensor, reconstructions: Tensor, shape: Shape, columns: int = 12
+def write_pairs(
+    path: Path, originals: Tensor, reconstructions: Tensor, shape: Shape, columns: int, title: str
 ) -> None:
     """Rows of originals [N, C*H*W], each above the row of its reconstructions."""
     count = len(originals) // columns * columns
@@ -111,14 +108,7 @@ def write_reconstructions(
         ),
         dim=1,
     )
-    title = "Test images, and below each its reconstruction"
     write_grid(path, pairs.flatten(0, 2), shape, columns, title)
-
-
-def write_samples(path: Path, decode: Decode, latent: int, shape: Shape, side: int = 12) -> None:
-    """A square of images decoded from z ~ N(0, I), the same z every time."""
-    z = torch.randn(side * side, latent, generator=torch.Generator().manual_seed(0))
-    write_grid(path, decode(z), shape, side, "Samples: z from the prior N(0, I)")
 
 
 def manifold_points(side: int) -> Tensor:
@@ -130,9 +120,3 @@ def manifold_points(side: int) -> Tensor:
     line = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side).float()
     up, right = torch.meshgrid(line.flip(0), line, indexing="ij")
     return torch.stack((right.flatten(), up.flatten()), 1)
-
-
-def write_manifold(path: Path, decode: Decode, shape: Shape, side: int = 20) -> None:
-    """The learned manifold of a 2-D latent space (Kingma and Welling 2014, figure 4)."""
-    images = decode(manifold_points(side))
-    write_grid(path, images, shape, side, "Learned manifold: z at equal steps of prior probability")

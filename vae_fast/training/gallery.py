@@ -1,0 +1,86 @@
+"""The pictures of a trained network: reconstructions, samples of the prior, learned manifold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vae_fast.nets import VAE, FlowVAE, Variational
+from vae_fast.training.batches import to_input
+from vae_fast.training.checkpoint import CheckpointError
+from vae_fast.training.pictures import manifold_points, write_grid, write_pairs
+from vae_fast.training.trained import Trained
+
+COLUMNS = 12
+RECONSTRUCTED = 4 * COLUMNS  # images
+
+
+@torch.no_grad()
+def write_reconstructions(path: Path, network: Trained) -> None:
+    """Test images as the encoder sees them, each above what the decoder makes of its code."""
+    model = network.model
+    labels = None if network.labels is None else network.labels[:RECONSTRUCTED]
+    images = to_input(network.test[:RECONSTRUCTED])
+    seen = model.observe(images, torch.zeros(1, dtype=torch.int64, device=network.device))
+    decoded = model.expected_pixels(model.code(seen, labels), labels)
+    shown = "Test images" if seen is images else "What the encoder sees of test images"
+    title = f"{shown}, and below each its reconstruction"
+    write_pairs(path, seen.cpu(), decoded.cpu(), network.shape, COLUMNS, title)
+
+
+def write_samples(
+    path: Path, network: Trained, count: int = 144, seed: int = 0, label: int | None = None
+) -> None:
+    """Images decoded from the prior, of a conditional network with a label or with each in turn.
+
+    Raises:
+        CheckpointError: the network has no prior, or does not take such a label.
+    """
+    model = network.variational("drawing samples")
+    columns = min(count, COLUMNS)
+    title = "Samples of the prior"
+    labels = network.given_labels(count, label)
+    if labels is not None and label is None:
+        columns = min(count, model.architecture.classes)
+        title += ", a column for each label"
+    elif label is not None:
+        title += f", label {label}"
+    z = model.prior(count, torch.Generator().manual_seed(seed))
+    write_grid(path, network.decode(z, labels), network.shape, columns, title)
+
+
+def write_manifold(path: Path, network: Trained, side: int = 20, label: int | None = None) -> None:
+    """The learned manifold of a 2-D latent space (Kingma and Welling 2013, figure 4).
+
+    Raises:
+        CheckpointError: the network has no two latent dimensions with the prior N(0, I), or does
+            not take such a label.
+    """
+    model = network.gaussian_prior("a manifold")
+    if model.code_size != 2:
+        raise CheckpointError(
+            f"{network.source}: has {model.code_size} latent dimensions, a manifold needs 2"
+        )
+    if model.architecture.classes and label is None:
+        raise CheckpointError(f"{network.source}: a conditional network's manifold needs a label")
+    labels = network.given_labels(side * side, label)
+    images = network.decode(manifold_points(side), labels)
+    title = "Learned manifold: z at equal steps of prior probability"
+    write_grid(path, images, network.shape, side, title)
+
+
+def write_all(folder: Path, network: Trained) -> None:
+    """Every picture that fits the network; one of an earlier run that does not fit is removed."""
+    model = network.model
+    samples, manifold = folder / "samples.png", folder / "manifold.png"
+    write_reconstructions(folder / "reconstructions.png", network)
+    if isinstance(model, Variational):
+        write_samples(samples, network)
+    else:
+        samples.unlink(missing_ok=True)
+    gaussian = isinstance(model, (VAE, FlowVAE)) and not model.architecture.classes
+    if gaussian and model.code_size == 2:
+        write_manifold(manifold, network)
+    else:
+        manifold.unlink(missing_ok=True)
