@@ -66,6 +66,11 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
         (["--lr", "-1"], ["--lr", "-1"]),
         (["--likelihood", "poisson"], ["--likelihood", "poisson", "bernoulli"]),
         (["--binarize", "--likelihood", "gaussian"], ["--binarize", "bernoulli"]),
+        (["--model", "gan"], ["--model", "gan", "flow-vae"]),
+        (["--flow", "planar"], ["--flow", "flow-vae", "vae"]),
+        (["--categories", "1", "--model", "categorical-vae"], ["--categories", "at least 2"]),
+        (["--corruption-level", "1.5", "--model", "denoising-ae"], ["--corruption-level", "1.5"]),
+        (["--samples", "2", "--model", "ae"], ["--samples", "ae"]),
         (["--no-such-option"], ["--no-such-option"]),
     ],
 )
@@ -91,6 +96,7 @@ def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([*QUICK, "--out", nowhere, "--resume"], ["checkpoint.pt", "no such checkpoint"]),
         ([*QUICK, "--out", str(damaged), "--resume"], ["checkpoint.pt", "damaged"]),
         ([*QUICK, "--out", nowhere, "--device", "nonsense"], ["nonsense", "cannot be used"]),
+        ([*QUICK, "--out", nowhere, "--without-label", "12"], ["no image has the label 12"]),
     ):
         assert main(["train", *options]) == 1
         _check_line(capsys.readouterr().err, words)

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vae_fast.anomaly import roc_auc, score
 from vae_fast.cli import main
+from vae_fast.evaluate import evaluate
 from vae_fast.training import trained
 
 QUICK = ["--dataset", "digits", "--hidden", "32", "--epochs", "1", "--quiet"]
@@ -73,9 +75,130 @@ def test_embed(run: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "embedding.png").size == (600, 540)
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A network of each model, those with labels in mind without the label 7."""
+    folder = tmp_path_factory.mktemp("runs")
+    settings = {
+        "ae": ["--latent", "2", "--without-label", "7"],
+        "denoising-ae": [],
+        "sparse-ae": [],
+        "cvae": ["--latent", "2"],
+        "flow-vae": ["--latent", "2", "--without-label", "7"],
+        "categorical-vae": ["--latent", "3", "--categories", "4"],
+    }
+    for model, options in settings.items():
+        command = ["train", *QUICK, "--model", model, *options, "--out", str(folder / model)]
+        assert main(command) == 0
+    return {model: folder / model for model in settings}
+
+
+MODELS = ("ae", "denoising-ae", "sparse-ae", "cvae", "flow-vae", "categorical-vae")
+VARIATIONAL = ("cvae", "flow-vae", "categorical-vae")
+# What needs a prior, and of what kind.
+FITS = {
+    "generate": VARIATIONAL,
+    "manifold": ("flow-vae", "cvae"),
+    "evaluate": VARIATIONAL,
+    "walk": MODELS,
+    "embed": MODELS,
+    "anomaly": MODELS,
+}
+OPTIONS = {
+    "generate": ["--count", "20"],
+    "manifold": ["--side", "3"],
+    "evaluate": ["--samples", "2", "--no-progress"],
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("command", FITS)
+def test_every_command_on_every_model(
+    command: str,
+    model: str,
+    runs: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = [*OPTIONS.get(command, []), "--out", str(tmp_path / "result")]
+    if (command, model) == ("manifold", "cvae"):
+        options += ["--label", "3"]
+    status = main([command, str(runs[model]), *options])
+    printed = capsys.readouterr()
+    if model in FITS[command]:
+        assert status == 0, printed.err
+        assert list(tmp_path.iterdir())
+    else:
+        assert status == 1
+        assert printed.err.count("\n") == 1
+        assert f"the model {model} has no" in printed.err and str(runs[model]) in printed.err
+        assert not list(tmp_path.iterdir())
+
+
+def test_generate_of_a_label(
+    runs: dict[str, Path], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "generated.png"
+    pictures = []
+    for label in (0, 1):
+        command = ["generate", str(runs["cvae"]), "--out", str(out), "--count", "12"]
+        assert main([*command, "--label", str(label)]) == 0
+        pictures.append(numpy.asarray(Image.open(out)))
+    assert (pictures[0] != pictures[1]).any()
+    out.unlink()
+    for folder, label, words in (
+        (runs["cvae"], "10", "has the labels 0 to 9, got 10"),
+        (run, "3", "the model vae takes no label, got 3"),
+    ):
+        assert main(["generate", str(folder), "--out", str(out), "--label", label]) == 1
+        assert words in capsys.readouterr().err
+        assert not out.exists()
+    assert main(["manifold", str(runs["cvae"]), "--out", str(out)]) == 1
+    assert "needs a label" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["ae", "flow-vae"])
+def test_anomaly_of_a_label_never_seen(
+    model: str, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "anomaly"
+    assert main(["anomaly", str(runs[model]), "--out", str(out), "--samples", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert "of label 7" in printed and printed.count("ROC-AUC") == 1 + (model != "ae")
+    with numpy.load(tmp_path / "anomaly.npz") as arrays:
+        assert set(arrays) == {"recon", "held_out"} | ({"elbo"} if model != "ae" else set())
+        assert len(arrays["recon"]) == DIGITS_TEST
+        # The digits' labels are about equally frequent.
+        assert 15 < arrays["held_out"].sum() < 45
+    assert Image.open(tmp_path / "anomaly.png").size[0] > 12 * 48
+
+
+def test_anomaly_scores_are_the_models_losses(run: Path) -> None:
+    network = trained.load(run, None, torch.device("cpu"))
+    scores = score(network, network.test, network.labels, 200)
+    assert scores.elbo is not None
+    result = evaluate(network, 0, 0)
+    # The mean over 297 images of one draw each, and of 200: the first one's noise is larger.
+    spread = scores.elbo.std().item() / len(network.test) ** 0.5
+    assert scores.elbo.mean().item() == pytest.approx(-result.elbo, abs=5 * spread)
+    # The decoder does better at the mean than around it.
+    assert 0 < scores.recon.mean().item() < result.recon
+
+
+def test_roc_auc() -> None:
+    low, high = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0])
+    # Pairs: 4 is above all three, 2 above one and tied with one.
+    assert roc_auc(low, high) == pytest.approx((3 + 1.5) / 6)
+
+
 @pytest.mark.parametrize(
     "options",
-    [["generate", "--count", "0"], ["walk", "--steps", "1"], ["manifold", "--side", "0"]],
+    [
+        ["generate", "--count", "0"],
+        ["walk", "--steps", "1"],
+        ["manifold", "--side", "0"],
+        ["anomaly", "--samples", "0"],
+    ],
     ids=lambda o: o[0],
 )
 def test_bad_options(run: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:

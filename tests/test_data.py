@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,27 @@ def test_real_mnist() -> None:
     data = load(None, "mnist")
     assert (data.shape, len(data.train), len(data.test)) == ((1, 28, 28), 60_000, 10_000)
     assert data.images.float().mean().item() == pytest.approx(33.39, abs=0.1)
+
+
+def test_splits() -> None:
+    """Each has every image once; the seed decides which are for testing."""
+    tests = []
+    for split in (0, 0, 1):
+        digits = load(None, "digits", split)
+        both = torch.cat((digits.train, digits.test))
+        assert torch.equal(both.sort().values, torch.arange(len(digits.images)))
+        tests.append(digits.test)
+    assert torch.equal(tests[0], tests[1]) and not torch.equal(tests[0], tests[2])
+
+
+def test_without_a_label() -> None:
+    digits = load(None, "digits")
+    less = digits.without(4)
+    assert digits.labels is not None
+    for whole, part in ((digits.train, less.train), (digits.test, less.test)):
+        kept = set(part.tolist())
+        assert kept == {i for i in whole.tolist() if digits.labels[i] != 4}
+    with pytest.raises(DataError, match="no image has the label 10"):
+        digits.without(10)
+    with pytest.raises(DataError, match="has no labels"):
+        replace(digits, labels=None).without(1)

@@ -88,6 +88,9 @@ def add(commands: Any) -> None:
         action="store_true",
         help="draw the pixels, 0 or 1, from their grey value, anew in every epoch",
     )
+    setting(
+        "split", "seed of the split of a data set that comes without one", type=int, metavar="N"
+    )
     setting("without-label", "leave out the images of one label", type=int, metavar="D")
     setting("precision", "of the network; the loss is float32 at least")
     setting("loss", "kernels of the loss; both: train with each and compare")
@@ -114,18 +117,17 @@ def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
 
     device = train.pick_device(getattr(args, "device", "auto"))
     folder, name = getattr(args, "data", None), given.get("dataset")
-    resume, config = None, TrainConfig(**given)
-    if "resume" in args and "out" in args:
-        path = Path(args.out, train.CHECKPOINT)
-        resume = checkpoint.load(path)
-        config = train.resumed_config(path, resume.config, given)
+    config, resume = TrainConfig(**given), None
+    if "out" in args:
+        out = Path(args.out)
+    else:  # named after the data set, which may be the first one found
+        name = data.load(folder, name).name
+        out = Path(f"runs/{name}-{config.model}")
+    if "resume" in args:
+        resume = checkpoint.load(out / train.CHECKPOINT)
+        config = train.resumed_config(out / train.CHECKPOINT, resume.config, given)
         name = config.dataset
-    images = data.load(folder, name)
-    out = Path(getattr(args, "out", f"runs/{images.name}-{config.model}"))
-    if "resume" in args and resume is None:
-        path = out / train.CHECKPOINT
-        resume = checkpoint.load(path)
-        config = train.resumed_config(path, resume.config, given)
+    images = data.load(folder, name, config.split)
 
     with world(device) as processes:
         training = train.Training(

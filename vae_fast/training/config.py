@@ -42,6 +42,7 @@ class TrainConfig:
     """The settings that decide the result of a run; the defaults are those of pytorch/examples."""
 
     dataset: str = "digits"
+    split: int = 0
     model: str = "vae"
     network: str = "mlp"
     activation: str = "relu"
@@ -75,8 +76,11 @@ class TrainConfig:
             raise ValueError(f"beta must be a finite number >= 0, got {self.beta}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr must be a finite number > 0, got {self.lr}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
+        for name in ("seed", "split"):
+            if not 0 <= getattr(self, name) < 2**63:
+                raise ValueError(
+                    f"{name} must be at least 0 and below 2**63, got {getattr(self, name)}"
+                )
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 known = ", ".join(choices)

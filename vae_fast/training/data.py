@@ -32,7 +32,6 @@ MNIST_FILES = (
 FREY_FACE_FILES = ("freyface.npz", "freyface/freyface.npz")
 FREY_FACE_TEST = 400  # of 1965, the usual split
 DIGITS_TEST = 297  # of 1797
-SPLIT_SEED = 0
 
 
 class DataError(ValueError):
@@ -79,17 +78,18 @@ class ImageData:
         }
 
 
-def load(folder: str | Path | None = None, name: str | None = None) -> ImageData:
+def load(folder: str | Path | None = None, name: str | None = None, split: int = 0) -> ImageData:
     """Load the data set `name` from `folder`, by default the one VAE_FAST_DATA names.
 
     Without a name: MNIST if the folder has it, else Frey Face; without a folder: the digits that
-    scikit-learn ships.
+    scikit-learn ships. `split` is the seed of the division into training and test images, where the
+    data set does not come with one (Frey Face, digits).
     """
     if name is not None and name not in DATASETS:
         raise DataError(f"unknown data set {name!r}: needed one of {', '.join(DATASETS)}")
     folder = folder or os.environ.get(ENVIRONMENT_VARIABLE) or None
     if name == "digits" or (name is None and folder is None):
-        return _load_digits()
+        return _load_digits(split)
     if folder is None:
         raise DataError(f"no folder for the data set {name}: {HINT}")
     root = Path(folder)
@@ -100,7 +100,7 @@ def load(folder: str | Path | None = None, name: str | None = None) -> ImageData
     if mnist is not None and name in (None, "mnist"):
         return _load_mnist(mnist)
     if frey_face is not None and name in (None, "freyface"):
-        return _load_frey_face(frey_face)
+        return _load_frey_face(frey_face, split)
     wanted = {"mnist": f"{MNIST_FILES[0]}[.gz]", "freyface": FREY_FACE_FILES[0]}
     needed = wanted[name] if name else " or ".join(wanted.values())
     raise DataError(f"{root}: found no data set, needed {needed} there or in a folder below")
@@ -188,7 +188,7 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path}: found a file that cannot be read ({error.strerror})") from error
 
 
-def _load_frey_face(path: Path) -> ImageData:
+def _load_frey_face(path: Path, split: int) -> ImageData:
     np = require("numpy", "numpy", "reading Frey Face")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -204,22 +204,22 @@ def _load_frey_face(path: Path) -> ImageData:
             f"needed uint8 and [N, height, width] with N > {FREY_FACE_TEST}"
         )
     images = torch.from_numpy(np.ascontiguousarray(array))
-    train, test = _random_split(len(images), FREY_FACE_TEST)
+    train, test = _random_split(len(images), FREY_FACE_TEST, split)
     shape = (1, images.shape[1], images.shape[2])
     return ImageData("freyface", images.flatten(1), shape, None, train, test)
 
 
-def _load_digits() -> ImageData:
+def _load_digits(split: int) -> ImageData:
     datasets = require("sklearn.datasets", "scikit-learn", "the built-in digits data set")
     digits = datasets.load_digits()
     # The pixels are counts from 0 to 16.
     images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
     labels = torch.from_numpy(digits.target).long()
-    train, test = _random_split(len(images), DIGITS_TEST)
+    train, test = _random_split(len(images), DIGITS_TEST, split)
     return ImageData("digits", images.flatten(1), (1, 8, 8), labels, train, test)
 
 
-def _random_split(count: int, test: int) -> tuple[Tensor, Tensor]:
-    """The same random split every time: `count - test` indices and `test` indices, in order."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+def _random_split(count: int, test: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The same random split for the same seed: `count - test` and `test` indices, in order."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[test:].sort().values, order[:test].sort().values

@@ -127,7 +127,7 @@ def load(path: Path, folder: str | None, device: torch.device) -> Trained:
         config = TrainConfig(**stored.config)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the settings in it are not usable ({error})") from error
-    images = data.load(folder, config.dataset)
+    images = data.load(folder, config.dataset, config.split)
     if images.summary() != stored.data:
         raise CheckpointError(f"{path}: made with {stored.data}, the data is {images.summary()}")
     model = build(config, images)
