@@ -59,15 +59,33 @@ def test_both_losses_agree(tmp_path: Path) -> None:
         assert row["test_max_rel_diff"] < 1e-3
 
 
-@pytest.mark.parametrize("binarize", [False, True], ids=["grey", "binary"])
-def test_resumed_run_equals_one_that_never_stopped(tmp_path: Path, binarize: bool) -> None:
-    whole = train(tmp_path / "whole", epochs=3, binarize=binarize)
-    train(tmp_path / "parts", epochs=1, binarize=binarize)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"binarize": True},
+        {"model": "cvae", "samples": 2},
+        {"model": "flow-vae", "precision": "bf16"},
+        {"model": "categorical-vae"},
+        {"model": "denoising-ae", "corruption": "dropout"},
+        {"model": "sparse-ae", "network": "conv", "likelihood": "gaussian-shared"},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())) or "vae",
+)
+def test_resumed_run_equals_one_that_never_stopped(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    whole = train(tmp_path / "whole", epochs=3, **settings)
+    train(tmp_path / "parts", epochs=1, **settings)
     parts = train(tmp_path / "parts", resume=True, epochs=3)
     assert without_times(parts) == without_times(whole)
     states = [checkpoint.load(tmp_path / n / CHECKPOINT).runs["fused"] for n in ("whole", "parts")]
     for name, value in states[0]["model"].items():
         assert torch.equal(value, states[1]["model"][name]), name
+    moments = [state["optimizer"]["state"] for state in states]
+    for index, moment in moments[0].items():
+        for name, value in moment.items():
+            assert torch.equal(value, moments[1][index][name]), (index, name)
 
 
 def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from vae_fast.training.files import atomic_file
 
-FORMAT = "vae_fast.training.checkpoint.1"
+FORMAT = "vae_fast.training.checkpoint.2"
 NAME = "checkpoint.pt"  # of the file in a run's folder
 
 
