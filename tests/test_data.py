@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,29 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.data import idx, write_mnist
 
 from vae_fast.training.data import DataError, load
-
-NAMES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-
-
-def idx(array: np.ndarray) -> bytes:
-    header = (0x800 + array.ndim).to_bytes(4, "big")
-    sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return header + sizes + array.tobytes()
-
-
-def write_mnist(folder: Path, packed: bool) -> list[np.ndarray]:
-    generator = np.random.default_rng()
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = []
-    for name, count in zip(NAMES, (7, 7, 3, 3), strict=True):
-        shape = (count, 5, 4) if "images" in name else (count,)
-        arrays.append(generator.integers(0, 256, shape, dtype=np.uint8))
-        path = folder / f"{name}-ubyte{'.gz' if packed else ''}"
-        content = idx(arrays[-1])
-        path.write_bytes(gzip.compress(content) if packed else content)
-    return arrays
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["gz", "plain"])
