@@ -37,5 +37,11 @@ std::vector<Tensor> elbo_backward(Tensor grad, Tensor param, OptionalTensor para
                                   OptionalTensor logvar, OptionalTensor beta_tensor, double beta,
                                   int64_t likelihood, double constant, int64_t reduction, int64_t wants);
 
+std::tuple<Tensor, Tensor> gumbel_softmax_kl(Tensor logits, Tensor seed, OptionalTensor tau_tensor,
+                                             double tau, bool hard);
+
+Tensor gumbel_softmax_kl_backward(OptionalTensor grad_y, OptionalTensor grad_kl, Tensor logits, Tensor seed,
+                                  OptionalTensor tau_tensor, double tau);
+
 }  // namespace VAE_FAST_DEVICE
 }  // namespace vae_fast

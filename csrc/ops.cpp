@@ -14,6 +14,9 @@ STABLE_TORCH_LIBRARY_IMPL(vae_fast, CPU, m) {
   m.impl("gaussian_kl", TORCH_BOX(&cpu::gaussian_kl));
   m.impl("gaussian_kl_raw", TORCH_BOX(&cpu::gaussian_kl));
   m.impl("gaussian_kl_backward", TORCH_BOX(&cpu::gaussian_kl_backward));
+  m.impl("gumbel_softmax_kl", TORCH_BOX(&cpu::gumbel_softmax_kl));
+  m.impl("gumbel_softmax_kl_raw", TORCH_BOX(&cpu::gumbel_softmax_kl));
+  m.impl("gumbel_softmax_kl_backward", TORCH_BOX(&cpu::gumbel_softmax_kl_backward));
   m.impl("elbo", TORCH_BOX(&cpu::elbo));
   m.impl("elbo_with_grad", TORCH_BOX(&cpu::elbo_with_grad));
   m.impl("elbo_backward", TORCH_BOX(&cpu::elbo_backward));

@@ -1,5 +1,6 @@
 """Fused loss layer of variational autoencoders: sampling, KL and reconstruction in one pass."""
 
+from .categorical import categorical_kl, gumbel_softmax_kl
 from .functional import (
     ELBO,
     bernoulli_nll,
@@ -20,10 +21,12 @@ __all__ = [
     "__version__",
     "backend",
     "bernoulli_nll",
+    "categorical_kl",
     "elbo_loss",
     "gaussian_kl",
     "gaussian_nll",
     "get_backend",
+    "gumbel_softmax_kl",
     "reparameterize",
     "reparameterize_kl",
     "set_backend",

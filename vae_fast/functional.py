@@ -26,6 +26,7 @@ from torch import Tensor
 from . import checks
 from .ops import latent
 from .ops.likelihood import elbo as _elbo_operator
+from .seeds import key_of_noise
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _LIKELIHOODS = {"bernoulli": 0, "gaussian": 1}
@@ -59,32 +60,18 @@ def _seed_and_eps(
             raise TypeError(f"num_samples: expected an int, got {type(num_samples).__name__}")
         if num_samples < 1:
             raise ValueError(f"num_samples: got {num_samples}, expected at least 1")
-    if eps is None and seed is None:
-        return torch.randint(2**63 - 1, (1,), device=mu.device, generator=generator), None
-    if (eps is not None) + (seed is not None) + (generator is not None) > 1:
+    if eps is None:
+        return key_of_noise(mu, seed, generator), None
+    if seed is not None or generator is not None:
         raise ValueError("eps, seed and generator: got more than one, expected at most one")
-    if eps is not None:
-        checks.require_parameter("eps", eps)
-        shape = mu.shape if num_samples is None else torch.Size((num_samples, *mu.shape))
-        if eps.shape != shape:
-            raise ValueError(
-                f"eps: got shape {checks.shape_of(eps)}, expected the shape of z, {list(shape)}"
-            )
-        checks.require_same_device("eps", eps, "mu", mu)
-        return None, eps
-    if isinstance(seed, Tensor):
-        if seed.dtype != torch.int64 or seed.numel() != 1:
-            raise ValueError(
-                f"seed: got a tensor of {seed.dtype} and shape {checks.shape_of(seed)},"
-                " expected one int64 element"
-            )
-        checks.require_same_device("seed", seed, "mu", mu)
-        return seed, None
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed: expected an int or an int64 tensor, got {type(seed).__name__}")
-    if not -(2**63) <= seed < 2**63:
-        raise ValueError(f"seed: got {seed}, expected a 64-bit signed integer")
-    return torch.tensor([seed], dtype=torch.int64, device=mu.device), None
+    checks.require_parameter("eps", eps)
+    shape = mu.shape if num_samples is None else torch.Size((num_samples, *mu.shape))
+    if eps.shape != shape:
+        raise ValueError(
+            f"eps: got shape {checks.shape_of(eps)}, expected the shape of z, {list(shape)}"
+        )
+    checks.require_same_device("eps", eps, "mu", mu)
+    return None, eps
 
 
 def _same_dtype(mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:

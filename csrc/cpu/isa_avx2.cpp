@@ -10,6 +10,7 @@
 
 #define VAE_FAST_FMA  // the pragma leaves __FMA__ undefined
 #define VAE_FAST_ISA avx2
+#include "categorical_kernel.h"
 #include "latent_kernel.h"
 #include "likelihood_kernel.h"
 
@@ -17,7 +18,13 @@ namespace vae_fast {
 namespace cpu {
 
 extern const Kernels avx2_kernels;
-const Kernels avx2_kernels = {"avx2", avx2::nll, avx2::kl, avx2::sample, avx2::sample_backward};
+const Kernels avx2_kernels = {"avx2",
+                              avx2::nll,
+                              avx2::kl,
+                              avx2::sample,
+                              avx2::sample_backward,
+                              avx2::categorical,
+                              avx2::categorical_backward};
 
 }  // namespace cpu
 }  // namespace vae_fast

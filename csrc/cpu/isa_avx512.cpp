@@ -10,6 +10,7 @@
 
 #define VAE_FAST_FMA  // the pragma leaves __FMA__ undefined
 #define VAE_FAST_ISA avx512
+#include "categorical_kernel.h"
 #include "latent_kernel.h"
 #include "likelihood_kernel.h"
 
@@ -17,7 +18,13 @@ namespace vae_fast {
 namespace cpu {
 
 extern const Kernels avx512_kernels;
-const Kernels avx512_kernels = {"avx512", avx512::nll, avx512::kl, avx512::sample, avx512::sample_backward};
+const Kernels avx512_kernels = {"avx512",
+                                avx512::nll,
+                                avx512::kl,
+                                avx512::sample,
+                                avx512::sample_backward,
+                                avx512::categorical,
+                                avx512::categorical_backward};
 
 }  // namespace cpu
 }  // namespace vae_fast

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define VAE_FAST_ISA baseline
+#include "categorical_kernel.h"
 #include "latent_kernel.h"
 #include "likelihood_kernel.h"
 
@@ -11,8 +12,13 @@ namespace vae_fast {
 namespace cpu {
 
 extern const Kernels baseline_kernels;
-const Kernels baseline_kernels = {"baseline", baseline::nll, baseline::kl, baseline::sample,
-                                  baseline::sample_backward};
+const Kernels baseline_kernels = {"baseline",
+                                  baseline::nll,
+                                  baseline::kl,
+                                  baseline::sample,
+                                  baseline::sample_backward,
+                                  baseline::categorical,
+                                  baseline::categorical_backward};
 
 }  // namespace cpu
 }  // namespace vae_fast

@@ -77,6 +77,25 @@ struct SampleBackwardArgs {
   Operand grad_mu, grad_logvar;
 };
 
+// Gumbel-softmax samples of `variables` of `categories` each, all operands dense, with the KL to the uniform
+// distribution; and their gradient. A unit is a run of variables of one sample of the batch.
+struct CategoricalArgs {
+  int64_t batch, variables, categories;  // variables of a sample
+  int64_t chunk, per_row;                // variables of a unit, units of a sample
+  bool is_double;
+  bool hard;
+  double tau;
+  uint64_t seed;
+  Operand logits;
+
+  Operand y;
+  double* kl_sums;  // [batch * per_row]
+
+  Operand grad_y;   // optional
+  Operand grad_kl;  // per sample; optional
+  Operand grad_logits;
+};
+
 // Each function does the units [begin, end).
 struct Kernels {
   const char* isa;
@@ -84,6 +103,8 @@ struct Kernels {
   void (*kl)(const KlArgs&, int64_t begin, int64_t end);
   void (*sample)(const SampleArgs&, int64_t begin, int64_t end);
   void (*sample_backward)(const SampleBackwardArgs&, int64_t begin, int64_t end);
+  void (*categorical)(const CategoricalArgs&, int64_t begin, int64_t end);
+  void (*categorical_backward)(const CategoricalArgs&, int64_t begin, int64_t end);
 };
 
 // The table of the best instruction set of this machine, or of VAE_FAST_ISA.

@@ -66,12 +66,8 @@ VAE_FAST_HD Philox4 philox4x32_10(uint64_t key, uint64_t group, uint32_t stream)
   return {c0, c1, c2, c3};
 }
 
-// sqrt(-2 log u) with u = bits * 2^-32 + 2^-33 in (0, 1].
-VAE_FAST_HD float box_muller_radius(uint32_t bits) {
-  const float u = unfused_multiply_add(static_cast<float>(bits), 0x1p-32f, 0x1p-33f);
-  const int32_t offset = float_bits(u) - 0x3f3504f3;  // mantissa in [sqrt(1/2), sqrt(2))
-  const float exponent = static_cast<float>(offset >> 23);
-  const float f = unfused_add(bits_float((offset & 0x007fffff) + 0x3f3504f3), -1.0f);
+// n ln 2 + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1).
+VAE_FAST_HD float unfused_log(float n, float f) {
   float p = -0x1.38b590p-4f;
   p = unfused_multiply_add(p, f, 0x1.055b6cp-3f);
   p = unfused_multiply_add(p, f, -0x1.0d8540p-3f);
@@ -84,9 +80,17 @@ VAE_FAST_HD float box_muller_radius(uint32_t bits) {
   float log_mantissa = unfused_multiply(unfused_multiply(square, f), p);
   log_mantissa = unfused_multiply_add(square, -0.5f, log_mantissa);
   log_mantissa = unfused_add(log_mantissa, f);
-  log_mantissa = unfused_multiply_add(exponent, 0x1.7f7d1cp-20f, log_mantissa);
-  const float log_u = unfused_multiply_add(exponent, 0x1.62e4p-1f, log_mantissa);
-  return square_root(unfused_multiply(log_u, -2.0f));
+  log_mantissa = unfused_multiply_add(n, 0x1.7f7d1cp-20f, log_mantissa);
+  return unfused_multiply_add(n, 0x1.62e4p-1f, log_mantissa);
+}
+
+// sqrt(-2 log u) with u = bits * 2^-32 + 2^-33 in (0, 1].
+VAE_FAST_HD float box_muller_radius(uint32_t bits) {
+  const float u = unfused_multiply_add(static_cast<float>(bits), 0x1p-32f, 0x1p-33f);
+  const int32_t offset = float_bits(u) - 0x3f3504f3;  // mantissa in [sqrt(1/2), sqrt(2))
+  const float exponent = static_cast<float>(offset >> 23);
+  const float f = unfused_add(bits_float((offset & 0x007fffff) + 0x3f3504f3), -1.0f);
+  return square_root(unfused_multiply(unfused_log(exponent, f), -2.0f));
 }
 
 struct Pair {

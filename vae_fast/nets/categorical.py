@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -74,7 +72,7 @@ class CategoricalVAE(Variational):
     def draw(self, posterior: tuple[Tensor, ...], seed: int) -> tuple[Tensor, Tensor]:
         """One-hot z ~ q(z|x); log p(z) is the same for each."""
         (logits,) = posterior
-        z = cast(Tensor, vf.gumbel_softmax_kl(logits, hard=True, seed=seed)[0])
+        z = vf.gumbel_softmax_kl(logits, hard=True, seed=seed)[0]
         log_q = (logits.double().log_softmax(-1) * z).sum((1, 2))
         return z.flatten(1), -logits.shape[1] * math.log(self.categories) - log_q
 

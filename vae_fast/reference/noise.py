@@ -1,4 +1,4 @@
-"""Standard normal noise as a pure function of a seed, bit for bit that of the compiled kernels.
+"""Normal and Gumbel noise as pure functions of a seed, bit for bit those of the compiled kernels.
 
 Philox4x32-10 (Salmon et al. 2011) and a Box-Muller transform made of multiply, add and square root.
 Element ``i`` is lane ``i & 3`` of group ``i >> 2``; the group number is the counter, the seed the
@@ -60,19 +60,28 @@ def _horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
     return value
 
 
-def _radius(bits: Tensor) -> Tensor:
-    u = bits.to(torch.float32) * 2.0**-32 + 2.0**-33
-    mantissa, exponent = torch.frexp(u)
-    low = mantissa < _SQRT_HALF
-    f = torch.where(low, mantissa * 2.0, mantissa) + (-1.0)
-    n = (exponent - low.to(exponent.dtype)).to(torch.float32)
+def _log(n: Tensor, f: Tensor) -> Tensor:
+    """n ln 2 + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1)."""
     square = f * f
     log_mantissa = square * f * _horner(_LOG, f)
     log_mantissa = square * -0.5 + log_mantissa
     log_mantissa = log_mantissa + f
     log_mantissa = n * _LN2_LOW + log_mantissa
+    return n * _LN2_HIGH + log_mantissa
+
+
+def _split(u: Tensor) -> tuple[Tensor, Tensor]:
+    """n and f of u = 2^n (1 + f)."""
+    mantissa, exponent = torch.frexp(u)
+    low = mantissa < _SQRT_HALF
+    f = torch.where(low, mantissa * 2.0, mantissa) + (-1.0)
+    return (exponent - low.to(exponent.dtype)).to(torch.float32), f
+
+
+def _radius(bits: Tensor) -> Tensor:
+    n, f = _split(bits.to(torch.float32) * 2.0**-32 + 2.0**-33)
     # In double, because the vector library behind torch.sqrt does not round float32 correctly.
-    return ((n * _LN2_HIGH + log_mantissa) * -2.0).double().sqrt().float()
+    return (_log(n, f) * -2.0).double().sqrt().float()
 
 
 def _box_muller(radius_bits: Tensor, angle_bits: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,6 +98,21 @@ def _box_muller(radius_bits: Tensor, angle_bits: Tensor) -> tuple[Tensor, Tensor
     return radius * cosine, radius * sine
 
 
+def _words(seed: Tensor, count: int, first: int, stream: int) -> tuple[Tensor, ...]:
+    """Four words of 32 bits for each group of the elements from the first one on."""
+    group = torch.arange((count + 3) // 4, device=seed.device) + first // 4
+    key = seed.reshape(())
+    zero = torch.zeros_like(group)
+    return philox4x32_10(
+        (group & _MASK, (group >> 32) & _MASK, zero + stream, zero),
+        (key & _MASK, (key >> 32) & _MASK),
+    )
+
+
+def _elements(lanes: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    return torch.stack(list(lanes), -1).reshape(-1)[: math.prod(size)].reshape(list(size))
+
+
 def normal(seed: Tensor, size: Sequence[int], first: int = 0) -> Tensor:
     """Noise of the elements ``first, first + 1, ...`` in a float32 tensor of the given size.
 
@@ -97,12 +121,30 @@ def normal(seed: Tensor, size: Sequence[int], first: int = 0) -> Tensor:
         size: shape of the result.
         first: number of the first element, a multiple of four.
     """
-    count = math.prod(size)
-    group = torch.arange((count + 3) // 4, device=seed.device) + first // 4
-    key = seed.reshape(())
-    zero = torch.zeros_like(group)
-    words = philox4x32_10(
-        (group & _MASK, (group >> 32) & _MASK, zero, zero), (key & _MASK, (key >> 32) & _MASK)
-    )
+    words = _words(seed, math.prod(size), first, 0)
     lanes = (*_box_muller(words[0], words[1]), *_box_muller(words[2], words[3]))
-    return torch.stack(lanes, -1).reshape(-1)[:count].reshape(list(size))
+    return _elements(lanes, size)
+
+
+def _log_of(u: Tensor, minus_one: Tensor) -> Tensor:
+    """log(u); `minus_one` is u - 1, which may be known better than u is."""
+    n, f = _split(u)
+    return _log(n, torch.where(n == 0, minus_one, f))
+
+
+def gumbel_of(bits: Tensor) -> Tensor:
+    """-log(-log(u)) with u = bits * 2^-32 + 2^-33; of u and 1 - u the smaller is exact."""
+    upper = bits >= 2**31
+    smaller = torch.where(upper, bits ^ _MASK, bits)
+    t = smaller.to(torch.float32) * 2.0**-32 + 2.0**-33
+    exponential = -_log_of(torch.where(upper, 1.0 - t, t), -t)
+    return -_log_of(exponential, exponential + (-1.0))
+
+
+def gumbel(seed: Tensor, size: Sequence[int], first: int = 0) -> Tensor:
+    """Standard Gumbel noise of the elements ``first, first + 1, ...``; see `normal`.
+
+    Its compiled twin is ``csrc/math/gumbel.h``.
+    """
+    words = _words(seed, math.prod(size), first, 1)
+    return _elements([gumbel_of(word) for word in words], size)

@@ -1,0 +1,56 @@
+"""Gumbel-softmax samples and categorical KL in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .dtypes import accumulate_dtype
+from .noise import gumbel
+from .reduce import SAMPLE, reduce_elements
+
+# Further from the mean than this, exp(d) - 1 no longer matters.
+NEAR = 4.0
+
+
+def kl_variables(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
+    """KL(q || p) of each variable, [...], from logits [..., K]; p is uniform without prior logits.
+
+    Let d be log(q / p) plus the constant that gives it mean 0 under p, and a = E_p[e^d - 1 - d].
+    The KL is E_p[d (e^d - 1)] / (1 + a) - log(1 + a), in which nothing cancels near q = p.
+    """
+    dtype = accumulate_dtype(logits, prior_logits)
+    logits = logits.to(dtype)
+    if prior_logits is None:
+        p = torch.full_like(logits, 1 / logits.shape[-1])
+        log_p = p.log()
+        ratio = logits
+    else:
+        prior_logits = prior_logits.to(dtype)
+        p, log_p = prior_logits.softmax(-1), prior_logits.log_softmax(-1)
+        ratio = logits - prior_logits
+    mean = (p * ratio).sum(-1, keepdim=True)
+    near = ratio.amax(-1, keepdim=True) - mean <= NEAR
+    # Seen only where it holds, so that its gradient is finite elsewhere, too.
+    d = torch.where(near, ratio - mean, 0.0)
+    slope = torch.expm1(d)
+    excess = (p * (slope - d)).sum(-1)
+    close = (p * d * slope).sum(-1) / (1 + excess) - torch.log1p(excess)
+    q, log_q = logits.softmax(-1), logits.log_softmax(-1)
+    # An impossible category (q = 0) adds nothing.
+    terms = q * torch.where(q == 0, 0.0, log_q - log_p)
+    return torch.where(near.squeeze(-1), close, terms.sum(-1))
+
+
+def gumbel_softmax_kl(
+    logits: Tensor, seed: Tensor, tau_tensor: Tensor | None, tau: float, hard: bool
+) -> tuple[Tensor, Tensor]:
+    """softmax((logits + g) / tau), or its largest as a one-hot, and KL(q || uniform) per sample."""
+    out_dtype, dtype = logits.dtype, accumulate_dtype(logits)
+    logits = logits.to(dtype)
+    noise = gumbel(seed, logits.shape).to(dtype)
+    y = ((logits + noise) / (tau if tau_tensor is None else tau_tensor.to(dtype))).softmax(-1)
+    if hard:
+        chosen = torch.zeros_like(y).scatter(-1, y.detach().argmax(-1, keepdim=True), 1.0)
+        y = chosen + (y - y.detach())
+    return y.to(out_dtype), reduce_elements(kl_variables(logits), SAMPLE)

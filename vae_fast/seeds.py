@@ -1,0 +1,36 @@
+"""The key of a call's noise: given, or drawn from PyTorch's generator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import checks
+
+
+def key_of_noise(
+    like: Tensor, seed: int | Tensor | None, generator: torch.Generator | None
+) -> Tensor:
+    """An int64 tensor of one element on the device of `like`.
+
+    Raises:
+        TypeError: the seed is neither an int nor a tensor.
+        ValueError: it does not fit, lies on another device, or came with a generator.
+    """
+    if seed is None:
+        return torch.randint(2**63 - 1, (1,), device=like.device, generator=generator)
+    if generator is not None:
+        raise ValueError("eps, seed and generator: got more than one, expected at most one")
+    if isinstance(seed, Tensor):
+        if seed.dtype != torch.int64 or seed.numel() != 1:
+            raise ValueError(
+                f"seed: got a tensor of {seed.dtype} and shape {checks.shape_of(seed)},"
+                " expected one int64 element"
+            )
+        checks.require_same_device("seed", seed, "the parameters", like)
+        return seed
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed: expected an int or an int64 tensor, got {type(seed).__name__}")
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"seed: got {seed}, expected a 64-bit signed integer")
+    return torch.tensor([seed], dtype=torch.int64, device=like.device)
