@@ -12,7 +12,7 @@
 namespace vae_fast {
 namespace VAE_FAST_ISA {
 
-constexpr int64_t few_categories = 24;
+constexpr int64_t few_categories = 64;
 constexpr int64_t vector_length = 16;
 
 // Where a kernel is: variables [first, first + count), numbered through the whole batch.
