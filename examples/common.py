@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vae_fast.train import Training
 from vae_fast.training import checkpoint, data, trained
+from vae_fast.training.checkpoint import CheckpointError
 from vae_fast.training.config import TrainConfig
 from vae_fast.training.files import atomic_file
 from vae_fast.training.pictures import Shape, grid
@@ -53,9 +54,10 @@ def network(args: argparse.Namespace, name: str, config: TrainConfig) -> Trained
 
 def finished(path: Path, config: TrainConfig) -> bool:
     """Whether a checkpoint is that of a whole run with these settings."""
-    if not path.exists():
+    try:
+        stored = checkpoint.load(path)
+    except CheckpointError:  # none, or one of another version
         return False
-    stored = checkpoint.load(path)
     return stored.config == asdict(config) and stored.epoch == config.epochs
 
 

@@ -23,6 +23,7 @@ ON_EVERY_DEVICE = {
     for name in (
         "agreement",
         "autograd",
+        "categorical",
         "compile",
         "determinism",
         "edges",

@@ -9,7 +9,7 @@ from .dtypes import accumulate_dtype
 from .noise import gumbel
 from .reduce import SAMPLE, reduce_elements
 
-# Further from the mean than this, exp(d) - 1 no longer matters.
+# Where no d is larger; there exp(d) is not either, and beyond it nothing cancels.
 NEAR = 4.0
 
 
@@ -29,17 +29,19 @@ def kl_variables(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
         prior_logits = prior_logits.to(dtype)
         p, log_p = prior_logits.softmax(-1), prior_logits.log_softmax(-1)
         ratio = logits - prior_logits
-    mean = (p * ratio).sum(-1, keepdim=True)
-    near = ratio.amax(-1, keepdim=True) - mean <= NEAR
-    # Seen only where it holds, so that its gradient is finite elsewhere, too.
-    d = torch.where(near, ratio - mean, 0.0)
+    # Only the value: the textbook's cancels near q = p, its gradient does not. In double, in which
+    # the differences keep enough digits.
+    weight, d = p.detach().double(), ratio.detach().double()
+    mean = (weight * d).sum(-1, keepdim=True)
+    near = d.amax(-1, keepdim=True) - mean <= NEAR
+    d = torch.where(near, d - mean, 0.0)
     slope = torch.expm1(d)
-    excess = (p * (slope - d)).sum(-1)
-    close = (p * d * slope).sum(-1) / (1 + excess) - torch.log1p(excess)
+    excess = (weight * (slope - d)).sum(-1)
+    close = (weight * d * slope).sum(-1) / (1 + excess) - torch.log1p(excess)
     q, log_q = logits.softmax(-1), logits.log_softmax(-1)
     # An impossible category (q = 0) adds nothing.
-    terms = q * torch.where(q == 0, 0.0, log_q - log_p)
-    return torch.where(near.squeeze(-1), close, terms.sum(-1))
+    far = (q * torch.where(q == 0, 0.0, log_q - log_p)).sum(-1)
+    return torch.where(near.squeeze(-1), close.to(dtype) + (far - far.detach()), far)
 
 
 def gumbel_softmax_kl(
