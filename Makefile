@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 CXX_FILES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cuh' -o -name '*.cu')
 TEST_CXX_FILES := $(shell find tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo test lint format bench gpu-check wheel clean
+.PHONY: demo test lint format docs bench gpu-check wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,10 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES) $(TEST_CXX_FILES)
 
+docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
@@ -46,4 +50,4 @@ wheel: $(VENV)/installed
 	$(BIN)/python -m build --no-isolation --outdir $(WHEEL_DIR)
 
 clean:
-	rm -rf build dist runs *.egg-info vae_fast/*.so $(VENV)
+	rm -rf build dist runs site *.egg-info vae_fast/*.so $(VENV)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from vae_fast.train import Training
@@ -70,9 +71,9 @@ def show(axes: Axes, images: Tensor, shape: Shape, columns: int, title: str) -> 
 
 
 def save(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG."""
+    """Write a figure as PNG, in 128 colours: a third of the size, and no difference to the eye."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     with atomic_file(path) as file:
-        file.write(buffer.getvalue())
+        Image.open(buffer).convert("RGB").quantize(128).save(file, format="png", optimize=True)
     print(path)

@@ -56,7 +56,8 @@ def _anomaly(args: argparse.Namespace) -> None:
             f"{args.checkpoint}: a conditional network has nothing to say of the label"
             f" {network.config.without_label}, which it was trained without"
         )
-    images, labels = network.test, network.labels
+    images = network.test
+    labels = network.labels if network.model.architecture.classes else None
     held_out = torch.zeros(len(images), dtype=torch.bool)
     if network.held_out is not None:
         images = torch.cat((images, network.held_out))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..reference import categorical as reference
 from ..reference.dtypes import accumulate_dtype
+from .backend import serving
 from .extension import define
 from .routing import differentiable_backward, needs_composite_backward, needs_grad, use_composite
 
@@ -94,7 +95,8 @@ def gumbel_softmax_kl(
 ) -> tuple[Tensor, Tensor]:
     """y and KL(q || uniform) per sample. Arguments are checked by the caller."""
     args = (logits, seed, tau_tensor, tau, hard)
-    if use_composite(logits):
+    # The only compiled kernels are those of the CPU.
+    if use_composite(logits) or serving(logits.device.type)[0] != "cpu":
         return reference.gumbel_softmax_kl(*args)
     if torch.compiler.is_compiling():
         result: tuple[Tensor, Tensor] = _op(*args)

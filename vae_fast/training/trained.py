@@ -97,6 +97,7 @@ class Trained:
 
 def in_parts(rows: Tensor, labels: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
     """Rows and their labels in parts of a size that fits any memory."""
+    assert labels is None or len(labels) == len(rows)
     parts = rows.split(BATCH)
     if labels is None:
         return [(part, None) for part in parts]
