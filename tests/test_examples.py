@@ -44,6 +44,7 @@ def run(example: str, folder: Path, runs: Path, out: Path) -> str:
         ("latent_sizes.py", "latent-sizes.png"),
         ("manifolds.py", "manifolds.png"),
         ("autoencoder_or_vae.py", "autoencoder-or-vae.png"),
+        ("models.py", "models.png"),
     ],
 )
 def test_figures(example: str, picture: str, folder: Path, tmp_path: Path) -> None:
@@ -52,6 +53,18 @@ def test_figures(example: str, picture: str, folder: Path, tmp_path: Path) -> No
     assert imread(tmp_path / picture).std() > 0.05
     # A second time the networks are there.
     assert "training" not in run(example, folder, tmp_path / "runs", tmp_path)
+
+
+def test_pictures_of_the_terms(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "terms.py"), "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {
+        f"{name}.png"
+        for name in ("sampling", "kl", "bernoulli", "gaussian", "cancellation", "gumbel")
+    }
+    for path in tmp_path.glob("*.png"):
+        assert imread(path).std() > 0.05, path.name
 
 
 def test_frey_face(folder: Path, tmp_path: Path) -> None:
