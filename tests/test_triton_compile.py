@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from support.kernels import Launch, compiled, launches_of, specialisation
 
-from vae_fast.triton import latent, likelihood, normal
+from vae_fast.triton import categorical, gumbel, latent, likelihood, normal
 from vae_fast.triton.likelihood_kernel import elbo_kernel
 
 ARCHITECTURES = [80, 90, 100]
@@ -124,6 +124,21 @@ def latent_launches(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> list
     return launches_of(calls, monkeypatch)
 
 
+def categorical_launches(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> list[Launch]:
+    seed = meta(1, dtype=torch.int64)
+
+    def calls() -> None:
+        for shape in ((BATCH, 30, 10), (BATCH, 32, 32), (16, 1024), (2, 8192)):
+            x = meta(*shape, dtype=dtype)
+            categorical.gumbel_softmax_kl(x, seed, None, 0.5, False)
+            categorical.gumbel_softmax_kl_backward(x, meta(shape[0]), x, seed, None, 0.5)
+        x = meta(BATCH, 30, 10, dtype=dtype)
+        categorical.gumbel_softmax_kl(x, seed, meta(), 0.5, True)
+        categorical.gumbel_softmax_kl_backward(None, meta(BATCH), x, seed, meta(), 0.5)
+
+    return launches_of(calls, monkeypatch)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_one_launch_each(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Loss, parts and gradients are one launch, and so is each backward."""
@@ -171,6 +186,14 @@ def test_likelihood(
 @pytest.mark.parametrize(("dtype", "architecture"), LATENT_TARGETS, ids=str)
 def test_latent(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, architecture: int) -> None:
     for launch in latent_launches(monkeypatch, dtype):
+        check(launch, architecture)
+
+
+@pytest.mark.parametrize(("dtype", "architecture"), LATENT_TARGETS, ids=str)
+def test_categorical(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, architecture: int
+) -> None:
+    for launch in categorical_launches(monkeypatch, dtype):
         check(launch, architecture)
 
 
@@ -265,6 +288,17 @@ def noise_kernel(seed, out, GROUPED: tl.constexpr, SIZE: tl.constexpr):
     tl.store(out + tl.arange(0, SIZE)[None, :], noise)
 
 
+@triton.jit
+def gumbel_noise_kernel(seed, out, GROUPED: tl.constexpr, SIZE: tl.constexpr):
+    if GROUPED:
+        group = tl.arange(0, SIZE // 4)[None, None, :].to(tl.int64)
+        noise = gumbel.gumbel_groups(tl.load(seed), group)
+    else:
+        element = tl.arange(0, SIZE)[None, None, :].to(tl.int64)
+        noise = gumbel.gumbel_elements(tl.load(seed), element)
+    tl.store(out + tl.arange(0, SIZE)[None, None, :], noise)
+
+
 @pytest.mark.parametrize("grouped", [True, False])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_noise_is_not_fused(grouped: bool, architecture: int) -> None:
@@ -277,6 +311,17 @@ def test_noise_is_not_fused(grouped: bool, architecture: int) -> None:
     assert kernel.count(r"(?:mul|add)\.rn?\.?f32") + kernel.count(r"(?:mul|add)\.f32") > 0
     # One square root, correctly rounded, is a sequence with fused steps of its own; no more than
     # that in the machine code.
+    assert "shared" not in kernel.ptx or not grouped, "groups are interleaved in registers"
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gumbel_noise_is_not_fused(grouped: bool, architecture: int) -> None:
+    args = (meta(1, dtype=torch.int64), meta(1024))
+    constants = {"GROUPED": grouped, "SIZE": 1024}
+    kernel = compiled(Launch(gumbel_noise_kernel, 1, 4, args, constants), architecture)
+    assert kernel.count(r"\bfma\b") == 0
+    assert kernel.count(r"(?:mul|add)\.rn?\.?f32") + kernel.count(r"(?:mul|add)\.f32") > 0
     assert "shared" not in kernel.ptx or not grouped, "groups are interleaved in registers"
 
 

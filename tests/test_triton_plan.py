@@ -28,7 +28,7 @@ from triton.runtime.jit import JITFunction
 import vae_fast as vf
 from benchmarks.host import no_gpu
 from vae_fast.ops import extension
-from vae_fast.triton import latent, likelihood
+from vae_fast.triton import categorical, latent, likelihood
 from vae_fast.triton.launch import Launch
 
 OPS = torch.ops.vae_fast
@@ -37,6 +37,8 @@ PLANS = [
     latent._sample_plan,
     latent._sample_backward_plan,
     latent._kl_plan,
+    categorical._sample_plan,
+    categorical._backward_plan,
 ]
 Call = Callable[[], list[Tensor]]
 

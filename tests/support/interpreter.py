@@ -30,6 +30,7 @@ LEFT_OUT = re.compile(
     r"|test_changing_beta|test_compile_under|test_export|test_backend_switch"
     r"|test_sampling_matches_the_reference|test_calls_match_the_truth"
     r"|test_gradcheck.py::.*(?:batchmean|sum|seed|none|elbo-latent|gaussian-weight)"
+    r"|test_categorical.py::(?:test_gumbel|test_samples_follow_q|test_threads)"
     r"|test_meta_tensors|test_import_is_silent|test_wrong_instruction|test_public_names"
 )
 

@@ -33,21 +33,17 @@ TWO_TO_MINUS_33 = _float("0x1p-33")
 
 
 @triton.jit
-def philox(seed, group):
+def philox(seed, group, STREAM: tl.constexpr = 0):
     """The four words of a group; seed and group are 64-bit integers."""
     low = (group & 0xFFFFFFFF).to(tl.uint32)
     high = (group >> 32).to(tl.uint32)
     zero = low * 0
-    return tl.philox(seed, low, high, zero, zero)
+    return tl.philox(seed, low, high, zero + STREAM, zero)
 
 
 @triton.jit
-def box_muller_radius(bits):
-    """sqrt(-2 log u) with u = bits * 2^-32 + 2^-33 in (0, 1]."""
-    u = bits.to(tl.float32) * TWO_TO_MINUS_32 + TWO_TO_MINUS_33
-    offset = float_bits(u) - 0x3F3504F3  # mantissa in [sqrt(1/2), sqrt(2))
-    exponent = (offset >> 23).to(tl.float32)
-    f = bits_float((offset & 0x007FFFFF) + 0x3F3504F3) + -1.0
+def unfused_log(n, f):
+    """n ln 2 + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1)."""
     p = f * LOG_9 + LOG_8
     p = p * f + LOG_7
     p = p * f + LOG_6
@@ -59,9 +55,17 @@ def box_muller_radius(bits):
     log_mantissa = square * f * p
     log_mantissa = square * -0.5 + log_mantissa
     log_mantissa = log_mantissa + f
-    log_mantissa = exponent * LN2_LOW + log_mantissa
-    log_u = exponent * LN2_HIGH + log_mantissa
-    return tl.sqrt_rn(log_u * -2.0)
+    log_mantissa = n * LN2_LOW + log_mantissa
+    return n * LN2_HIGH + log_mantissa
+
+
+@triton.jit
+def box_muller_radius(bits):
+    """sqrt(-2 log u) with u = bits * 2^-32 + 2^-33 in (0, 1]."""
+    u = bits.to(tl.float32) * TWO_TO_MINUS_32 + TWO_TO_MINUS_33
+    offset = float_bits(u) - 0x3F3504F3  # mantissa in [sqrt(1/2), sqrt(2))
+    f = bits_float((offset & 0x007FFFFF) + 0x3F3504F3) + -1.0
+    return tl.sqrt_rn(unfused_log((offset >> 23).to(tl.float32), f) * -2.0)
 
 
 @triton.jit

@@ -27,6 +27,9 @@ _OPERATORS = {
     "gaussian_kl": "latent.gaussian_kl",
     "gaussian_kl_raw": "latent.gaussian_kl",
     "gaussian_kl_backward": "latent.gaussian_kl_backward",
+    "gumbel_softmax_kl": "categorical.gumbel_softmax_kl",
+    "gumbel_softmax_kl_raw": "categorical.gumbel_softmax_kl",
+    "gumbel_softmax_kl_backward": "categorical.gumbel_softmax_kl_backward",
 }
 
 _library: torch.library.Library | None = None
