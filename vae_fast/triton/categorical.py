@@ -32,7 +32,7 @@ def _cut(batch: int, variables: int, categories: int, tile: Config) -> _Cut:
     across = min(power_of_two(variables), max(tile.elements // wide, 1))
     deep = min(power_of_two(batch), max(tile.elements // (wide * across), 1))
     chunks = -(-variables // across)
-    warps = max(tile.warps, wide // 512)  # 16 categories to a thread
+    warps = max(tile.warps, wide // 256)  # 8 categories to a thread
     return _Cut(deep, across, wide, chunks, -(-batch // deep) * chunks, warps)
 
 
