@@ -74,7 +74,8 @@ from vae_fast.training.run import Run
 
 config = TrainConfig(hidden=32, latent=4, batch_size=51)
 data = load(None, "digits")
-with world(torch.device("cpu")) as processes:
+
+def save(processes):
     run = Run(config, data, "fused", torch.device("cpu"), False, processes)
     batches = Batches.make(
         data.images[data.train], None, 51, generator(0, "noise"), generator(0, "order"), processes
@@ -85,6 +86,9 @@ with world(torch.device("cpu")) as processes:
     state["gradients"] = {n: p.grad for n, p in run.model.named_parameters()}
     state["model"] = run.model.state_dict()
     torch.save(state, f"{sys.argv[1]}/{processes.rank}.pt")
+
+with world(torch.device("cpu")) as processes:
+    save(processes)
 """
 
 

@@ -113,7 +113,7 @@ def _run(args: argparse.Namespace, parser: Parser) -> int:
 def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
     from vae_fast import train
     from vae_fast.training import checkpoint, data
-    from vae_fast.training.distributed import world
+    from vae_fast.training.distributed import World, world
 
     device = train.pick_device(getattr(args, "device", "auto"))
     folder, name = getattr(args, "data", None), given.get("dataset")
@@ -129,7 +129,7 @@ def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
         name = config.dataset
     images = data.load(folder, name, config.split)
 
-    with world(device) as processes:
+    def run(processes: World) -> None:
         training = train.Training(
             config,
             images,
@@ -143,6 +143,9 @@ def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
         report: Callable[[str], None] = print_line if shown else _silent
         training.fit(report, progress=shown and "no_progress" not in args)
         report(f"results: {out}")
+
+    with world(device) as processes:
+        run(processes)
 
 
 def _silent(line: str) -> None:

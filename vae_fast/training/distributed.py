@@ -6,6 +6,7 @@ averaged by DistributedDataParallel, measured values by one sum at the end of a 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,9 @@ def world(device: torch.device) -> Iterator[World]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield World(distributed.get_rank(), distributed.get_world_size())
+        distributed.barrier()  # no process leaves while another one is at work
     finally:
+        gc.collect()  # wrapped models hold the group, which must not outlive its end
         distributed.destroy_process_group()
 
 
