@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -107,6 +108,16 @@ def eager_sample(mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
     return mu + std * torch.randn_like(std), _eager_kl(mu, logvar)
 
 
+def fused_categorical(logits: Tensor) -> tuple[Tensor, ...]:
+    return vf.gumbel_softmax_kl(logits, 0.7)
+
+
+def eager_categorical(logits: Tensor) -> tuple[Tensor, ...]:
+    log_q = F.log_softmax(logits, -1)
+    kl = (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+    return F.gumbel_softmax(logits, 0.7), kl
+
+
 def fused_kl(mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
     return (vf.gaussian_kl(mu, logvar),)
 
@@ -193,6 +204,23 @@ def _latent_only(function: str, rows: int, z: int, fused: Function, eager: Funct
     )
 
 
+def _categorical(*shape: int) -> Case:
+    f32 = torch.float32
+    count = math.prod(shape)
+    # Logits read and the sample written; logits and its gradient read, theirs written.
+    return Case(
+        "sample categorical",
+        "x".join(map(str, shape)),
+        f32,
+        f32,
+        fused_categorical,
+        eager_categorical,
+        lambda: [_leaf(*shape)],
+        8 * count,
+        20 * count,
+    )
+
+
 def cases() -> list[Case]:
     """Every case, small sizes first."""
     bf16, u8 = torch.bfloat16, torch.uint8
@@ -214,4 +242,5 @@ def cases() -> list[Case]:
     for rows, z in ((128, 20), (4096, 512)):
         found.append(_latent_only("sample + KL", rows, z, fused_sample, eager_sample))
         found.append(_latent_only("KL", rows, z, fused_kl, eager_kl))
+    found += [_categorical(*shape) for shape in ((128, 30, 10), (1024, 32, 32), (64, 32, 1024))]
     return found
