@@ -77,12 +77,12 @@ stage build 160 "$python" setup.py build_ext --inplace
 stage info 40 "$python" -m vae_fast.info
 stage noise 60 "${tests[@]}" tests/gpu/test_gpu_noise.py
 stage gpu 120 "${tests[@]}" tests/gpu --ignore tests/gpu/test_gpu_noise.py --ignore tests/gpu/test_gpu_sanitizer.py
-stage steps 60 "$python" -m benchmarks.steps --device cuda --seconds 3 --out "$out"
 stage benchmark 150 "$python" -m benchmarks --device cuda --quick --budget 110 --out "$out"
 stage cuda 100 "${operators[@]}" -k "not triton and not cuda-reference"
 stage triton 100 "${operators[@]}" -k triton
 stage reference 60 "${operators[@]}" -k cuda-reference
 stage sanitizer 100 "${tests[@]}" tests/gpu/test_gpu_sanitizer.py
+stage steps 90 "$python" -m benchmarks.steps --device cuda --seconds 2 --out "$out"
 [ -n "$dry" ] && exit 0
 
 # The stages go into the benchmark's JSON: one file says what ran and what came out.
