@@ -17,6 +17,9 @@ STABLE_TORCH_LIBRARY_IMPL(vae_fast, VAE_FAST_DISPATCH_KEY, m) {
   m.impl("gaussian_kl", TORCH_BOX(&cuda::gaussian_kl));
   m.impl("gaussian_kl_raw", TORCH_BOX(&cuda::gaussian_kl));
   m.impl("gaussian_kl_backward", TORCH_BOX(&cuda::gaussian_kl_backward));
+  m.impl("gumbel_softmax_kl", TORCH_BOX(&cuda::gumbel_softmax_kl));
+  m.impl("gumbel_softmax_kl_raw", TORCH_BOX(&cuda::gumbel_softmax_kl));
+  m.impl("gumbel_softmax_kl_backward", TORCH_BOX(&cuda::gumbel_softmax_kl_backward));
   m.impl("elbo", TORCH_BOX(&cuda::elbo));
   m.impl("elbo_with_grad", TORCH_BOX(&cuda::elbo_with_grad));
   m.impl("elbo_backward", TORCH_BOX(&cuda::elbo_backward));

@@ -304,7 +304,6 @@ def test_second_backward_is_twice_the_first(backend: str) -> None:
     assert_same_bits(second, 2 * first)
 
 
-@pytest.mark.cpu_only  # the backend "cuda" composes the operator
 @pytest.mark.parametrize(("hard", "given"), [(False, "number"), (True, "tensor")])
 def test_opcheck(hard: bool, given: str) -> None:
     logits = torch.randn(3, 2, 5, requires_grad=True)

@@ -23,6 +23,7 @@ setup_cuda = pytest.importorskip("setup_cuda", reason="only in the source tree")
 OPERATORS = (
     *("reparameterize_kl", "reparameterize_kl_raw", "reparameterize_kl_backward"),
     *("gaussian_kl", "gaussian_kl_raw", "gaussian_kl_backward"),
+    *("gumbel_softmax_kl", "gumbel_softmax_kl_raw", "gumbel_softmax_kl_backward"),
     *("elbo", "elbo_with_grad", "elbo_backward", "elbo_regrad"),
 )
 REGISTERS = 65536  # of a processor
@@ -71,7 +72,7 @@ def kernels() -> list[tuple[str, str, dict[str, int]]]:
             found.append((architecture, name, resources))
             name = ""
     # Device functions that are called have an entry of their own, without constants.
-    return [kernel for kernel in found if re.search(r"elbo_|kl_|sample_", kernel[1])]
+    return [kernel for kernel in found if re.search(r"elbo_|kl_|sample_|categorical_", kernel[1])]
 
 
 def wanted_architectures() -> set[str]:

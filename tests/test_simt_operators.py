@@ -18,11 +18,11 @@ pytestmark = needs_compiler
 
 TESTS = Path(__file__).parent
 EVERYTHING = [
-    *("agreement", "autograd", "determinism", "edges", "errors", "gradcheck"),
+    *("agreement", "autograd", "categorical", "determinism", "edges", "errors", "gradcheck"),
     *("noise", "properties", "transforms", "values"),
 ]
 # What depends on the order of threads and blocks: sums of every kind of row, and their gradients.
-SUMS = ["values", "-k", "lengths or short_rows or (layouts and sample)"]
+SUMS = ["values", "categorical", "-k", "lengths or short_rows or shapes or (layouts and sample)"]
 Run = Callable[..., str]
 
 

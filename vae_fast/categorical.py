@@ -26,8 +26,7 @@ def gumbel_softmax_kl(
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Samples relaxed categorical variables, with their KL to the uniform distribution, in one
-    kernel, forward and backward, on the CPU and with Triton; composed of PyTorch operators on the
-    backend "cuda", and with Triton for more than 8192 categories.
+    kernel, forward and backward (with Triton up to 8192 categories).
 
     .. math:: y = \text{softmax}((\text{logits} + g) / \tau),\quad g \sim \text{Gumbel}(0, 1),\quad
               kl = \sum_{\text{variables}} \sum_k q_k \log(q_k K),\quad

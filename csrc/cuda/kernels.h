@@ -102,11 +102,31 @@ struct KlArgs {
   Operand result;
 };
 
+// Gumbel-softmax samples of [batch, variables] of `categories` each, all dense, with the KL to the uniform
+// distribution; and their gradient. `lanes` threads share a variable, `tiles` times over its categories.
+struct CategoricalArgs {
+  Plan plan;  // lanes: of a team, which shares the variables of a sample, `rounds` times over
+  Shared shared;
+  bool in_packets, hard;
+  int lanes, tiles;
+  int64_t rounds;
+  int64_t batch, variables, categories;
+  const int64_t* seed;
+  double tau;
+  Operand tau_tensor;  // one element, instead of tau
+  Operand logits;
+  Operand y, kl;
+  Operand grad_y, grad_kl;  // optional
+  Operand grad_logits;
+};
+
 // Each launches one kernel, chosen by the dtype of the first parameter; returns an error text or null.
 const char* elbo(const ElboArgs& args, void* stream);
 const char* sample(const SampleArgs& args, void* stream);
 const char* sample_backward(const SampleBackwardArgs& args, void* stream);
 const char* kl(const KlArgs& args, void* stream);
+const char* categorical(const CategoricalArgs& args, void* stream);
+const char* categorical_backward(const CategoricalArgs& args, void* stream);
 
 }  // namespace cuda
 }  // namespace vae_fast

@@ -81,5 +81,37 @@ inline int64_t draw_groups_of(const Plan& plan, int64_t rows, int64_t samples) {
   return wanted < samples ? wanted : samples;
 }
 
+constexpr int categories_of_lane = 4;  // at a time
+
+inline int64_t power_of_two(int64_t n) {
+  int64_t power = 1;
+  while (power < n) power *= 2;
+  return power;
+}
+
+// Variables of a categorical latent, each shared by as few lanes as hold its categories, a warp at most.
+inline void by_variable(CategoricalArgs& args, int64_t resident) {
+  const int64_t lanes = power_of_two(ceil_div(args.categories, categories_of_lane));
+  args.lanes = static_cast<int>(lanes < warp_threads ? lanes : warp_threads);
+  args.tiles = static_cast<int>(ceil_div(args.categories, int64_t(args.lanes) * categories_of_lane));
+  args.plan.blocks = blocks_of(args.batch * args.variables, args.lanes, resident);
+}
+
+// The same with one result for each sample, whose variables share a team: part of a warp, or a block, or
+// several of them where there are few samples.
+inline void by_sample(CategoricalArgs& args, int64_t resident) {
+  constexpr int64_t wanted_blocks = 1024;
+  by_variable(args, resident);
+  const int64_t team = power_of_two(args.variables) * args.lanes;
+  args.plan.lanes = team <= warp_threads ? static_cast<int>(team) : block_threads;
+  const int64_t groups = args.plan.lanes / args.lanes;
+  if (args.plan.lanes == block_threads && args.batch && args.batch < wanted_blocks) {
+    const int64_t wanted = ceil_div(wanted_blocks, args.batch), most = ceil_div(args.variables, groups);
+    args.plan.splits = wanted < most ? wanted : most;
+  }
+  args.rounds = ceil_div(args.variables, groups * args.plan.splits);
+  args.plan.blocks = blocks_of(args.batch * args.plan.splits, args.plan.lanes, resident);
+}
+
 }  // namespace cuda
 }  // namespace vae_fast

@@ -1,7 +1,7 @@
 // Runs the kernels of csrc/cuda without PyTorch, for the sanitizers: every buffer is exactly as large as
 // needed and at the wanted offset, outputs are poisoned, and results are compared with float64.
 //   kernels SEED [few]     `few`: a selection of sizes, for ThreadSanitizer
-#include "../../csrc/math/normal.h"
+#include "../../csrc/math/gumbel.h"
 #include "buffers.h"
 
 using namespace vae_fast;
@@ -204,6 +204,86 @@ void check_sample(const Shape& s, DType dtype, int offset) {
   }
 }
 
+double gumbel_of(uint64_t seed, int64_t element) {
+  const portable::Gumbel4 four = portable::gumbel4(seed, static_cast<uint64_t>(element) >> 2, 1);
+  const float lanes[] = {four.lane0, four.lane1, four.lane2, four.lane3};
+  return lanes[element & 3];
+}
+
+// Gumbel-softmax samples with their KL, and the backward of both. The columns are the categories, the samples
+// the variables.
+void check_categorical(const Shape& s, DType dtype, int offset) {
+  const int64_t rows = s.rows * s.samples, n = rows * s.cols;
+  if (!s.cols) return;
+  Buffer logits(dtype, n, offset), y(dtype, n, offset), dy(dtype, n, offset), grad(dtype, n, offset);
+  Buffer kl(dtype == DType::float64 ? DType::float64 : DType::float32, s.rows, 0);
+  Buffer dkl(DType::float32, s.rows, 0);
+  logits.fill(), dy.fill(), dkl.fill();
+  const int64_t seed = static_cast<int64_t>(generator());
+  CategoricalArgs a{};
+  a.batch = s.rows;
+  a.variables = s.samples;
+  a.categories = s.cols;
+  a.seed = &seed;
+  a.tau = 0.75;
+  a.logits = logits.matrix(s.cols);
+  a.in_packets = s.cols % categories_of_lane == 0 && offset == 0;
+  CategoricalArgs g = a;
+  a.y = y.matrix(s.cols);
+  a.kl = kl.per_row();
+  by_sample(a, 3);
+  Workspace work(s.rows * a.plan.splits, s.rows);
+  a.shared = work.shared();
+  launched(categorical(a, nullptr));
+  g.grad_y = dy.matrix(s.cols);
+  g.grad_kl = dkl.per_row();
+  g.grad_logits = grad.matrix(s.cols);
+  by_variable(g, 3);
+  launched(categorical_backward(g, nullptr));
+
+  const std::string what = "categorical " + std::to_string(s.rows) + "x" + std::to_string(s.samples) + "x" +
+                           std::to_string(s.cols) + " dtype " + std::to_string(static_cast<int>(dtype)) +
+                           " offset " + std::to_string(offset);
+  std::vector<double> x(static_cast<size_t>(s.cols)), q(static_cast<size_t>(s.cols));
+  double total_kl = 0, total_size = 0;
+  for (int64_t v = 0; v < rows; ++v) {
+    double x_sum = 0, q_sum = 0, moment = 0, dot = 0, dot_size = 0, largest = 0;
+    for (int64_t k = 0; k < s.cols; ++k) {
+      const int64_t i = v * s.cols + k;
+      const size_t at = static_cast<size_t>(k);
+      x[at] = exp((logits.get(i) + gumbel_of(static_cast<uint64_t>(seed), i)) / a.tau);
+      q[at] = exp(logits.get(i));
+      x_sum += x[at], q_sum += q[at];
+      largest = fmax(largest, fabs(logits.get(i)));
+    }
+    for (int64_t k = 0; k < s.cols; ++k) {
+      const int64_t i = v * s.cols + k;
+      const size_t at = static_cast<size_t>(k);
+      x[at] /= x_sum, q[at] /= q_sum;
+      moment += q[at] * log(q[at]);
+      dot += x[at] * dy.get(i), dot_size += fabs(x[at] * dy.get(i));
+    }
+    // Exponents are as large as (logit + noise) / tau, and so are their errors.
+    const double exponents = 2 * (largest + 25) / a.tau;
+    for (int64_t k = 0; k < s.cols; ++k) {
+      const int64_t i = v * s.cols + k;
+      const size_t at = static_cast<size_t>(k);
+      const double g_kl = dkl.get(v / s.samples);
+      expect(what + " y", y, i, x[at], x[at] * exponents);
+      expect(what + " dlogits", grad, i,
+             x[at] * (dy.get(i) - dot) / a.tau + g_kl * q[at] * (log(q[at]) - moment),
+             exponents * (x[at] * (fabs(dy.get(i)) + dot_size) / a.tau +
+                          fabs(g_kl) * q[at] * (fabs(log(q[at])) + fabs(moment))));
+    }
+    total_kl += moment + log(static_cast<double>(s.cols));
+    total_size += 2 * largest + log(static_cast<double>(s.cols)) + 1;
+    if (v % s.samples == s.samples - 1) {
+      expect(what + " kl", kl, v / s.samples, total_kl, total_size);
+      total_kl = total_size = 0;
+    }
+  }
+}
+
 // The KL to a prior: a value for each row or in all, then gradients.
 void check_kl(const Shape& s, DType dtype, int offset, bool per_row) {
   const int64_t m = s.rows * s.cols;
@@ -294,6 +374,7 @@ int main(int argc, char** argv) {
       }
       for (const int offset : {0, 1}) {
         check_sample(s, dtype, offset);
+        check_categorical(s, dtype, offset);
         for (const bool per_row : {false, true}) check_kl(s, dtype, offset, per_row);
       }
     }

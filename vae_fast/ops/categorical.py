@@ -92,19 +92,14 @@ class _Sample(torch.autograd.Function):
         return (*grads, None, None)
 
 
-def _has_kernels(logits: Tensor) -> bool:
-    """Whether the backend has some of this operator: CUDA C++ has none, and a program of Triton's
-    holds all categories of a variable."""
-    server = serving(logits.device.type)[0]
-    return server == "cpu" or (server == "triton" and logits.shape[-1] <= MOST_OF_TRITON)
-
-
 def gumbel_softmax_kl(
     logits: Tensor, seed: Tensor, tau_tensor: Tensor | None, tau: float, hard: bool
 ) -> tuple[Tensor, Tensor]:
     """y and KL(q || uniform) per sample. Arguments are checked by the caller."""
     args = (logits, seed, tau_tensor, tau, hard)
-    if use_composite(logits) or not _has_kernels(logits):
+    triton = serving(logits.device.type)[0] == "triton"
+    # A program of Triton's holds all categories of a variable.
+    if use_composite(logits) or (triton and logits.shape[-1] > MOST_OF_TRITON):
         return reference.gumbel_softmax_kl(*args)
     if torch.compiler.is_compiling():
         result: tuple[Tensor, Tensor] = _op(*args)
