@@ -36,7 +36,6 @@ format: $(VENV)/installed
 	$(BIN)/clang-format -i $(CXX_FILES) $(TEST_CXX_FILES)
 
 docs: $(VENV)/installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[docs]"
 	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/installed
