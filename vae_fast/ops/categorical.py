@@ -92,14 +92,17 @@ class _Sample(torch.autograd.Function):
         return (*grads, None, None)
 
 
+def _too_many(logits: Tensor) -> bool:
+    """A program of Triton's holds all categories of a variable."""
+    return logits.shape[-1] > MOST_OF_TRITON and serving(logits.device.type)[0] == "triton"
+
+
 def gumbel_softmax_kl(
     logits: Tensor, seed: Tensor, tau_tensor: Tensor | None, tau: float, hard: bool
 ) -> tuple[Tensor, Tensor]:
     """y and KL(q || uniform) per sample. Arguments are checked by the caller."""
     args = (logits, seed, tau_tensor, tau, hard)
-    triton = serving(logits.device.type)[0] == "triton"
-    # A program of Triton's holds all categories of a variable.
-    if use_composite(logits) or (triton and logits.shape[-1] > MOST_OF_TRITON):
+    if use_composite(logits) or _too_many(logits):
         return reference.gumbel_softmax_kl(*args)
     if torch.compiler.is_compiling():
         result: tuple[Tensor, Tensor] = _op(*args)

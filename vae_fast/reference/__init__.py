@@ -5,6 +5,6 @@ Same arguments, dtypes and results as the registered operators of `vae_fast.ops`
 number of times by PyTorch's own autograd.
 """
 
-from . import latent, likelihood
+from . import categorical, latent, likelihood
 
-__all__ = ["latent", "likelihood"]
+__all__ = ["categorical", "latent", "likelihood"]
