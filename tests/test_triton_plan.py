@@ -167,6 +167,27 @@ def calls(event: tuple[int, int] = (3, 4)) -> dict[str, Call]:
     for reduction, grad in ((0, torch.randn(4, 6)), (1, torch.randn(4)), (3, two), (4, two)):
         divergence(f"reduction {reduction}", mu, logvar, reduction=reduction, grad=grad)
     divergence("float64", mu.double(), logvar.double(), grad=two.double())
+
+    def gumbel(name: str, logits: Tensor, given: Tensor = seed, tau: Tensor | None = None,
+               number: float = 0.5, hard: bool = False, wants: int = 3) -> None:  # fmt: skip
+        found[f"Gumbel, {name}"] = lambda: flat(
+            OPS.gumbel_softmax_kl_raw(logits, given, tau, number, hard)
+        )
+        grads = [torch.randn(logits.shape).to(logits.dtype), torch.rand(len(logits))]
+        grad_y, grad_kl = (g if wants >> bit & 1 else None for bit, g in enumerate(grads))
+        found[f"Gumbel's gradient, {name}"] = lambda: flat(
+            OPS.gumbel_softmax_kl_backward(grad_y, grad_kl, logits, given, tau, number)
+        )
+
+    gumbel("another seed", x, given=torch.tensor([4]))
+    gumbel("hard", x, hard=True)
+    gumbel("another temperature", x, number=0.7)
+    gumbel("temperature a tensor", x, tau=torch.tensor(0.7))
+    gumbel("gradient of the sample", x, wants=1)
+    gumbel("gradient of the KL", x, wants=2)
+    gumbel("bfloat16", x.bfloat16())
+    for name, other in layouts(shape).items():
+        gumbel(name, other)
     return found
 
 
@@ -259,6 +280,8 @@ LAUNCHED = (
     "sample, dense",
     "sample, mean offset",
     "KL, dense",
+    "Gumbel, dense",
+    "Gumbel, another temperature",
 )
 
 
