@@ -6,16 +6,20 @@ namespace cuda {
 
 namespace {
 
+// Float64, which serves gradient checks, has no registers to hold categories between the passes.
+template <class P>
+constexpr bool may_hold = sizeof(P) < 8;
+
 template <class P>
 const char* sample_of(const CategoricalArgs& args, void* stream) {
-  const auto kernel = args.tiles <= 1 ? categorical_kernel<P, true> : categorical_kernel<P, false>;
+  const auto kernel = args.tiles <= 1 ? categorical_kernel<P, may_hold<P>> : categorical_kernel<P, false>;
   return launch(kernel, args.plan.blocks, block_threads, stream, args);
 }
 
 template <class P>
 const char* backward_of(const CategoricalArgs& args, void* stream) {
   const auto kernel =
-      args.tiles <= 1 ? categorical_backward_kernel<P, true> : categorical_backward_kernel<P, false>;
+      args.tiles <= 1 ? categorical_backward_kernel<P, may_hold<P>> : categorical_backward_kernel<P, false>;
   return launch(kernel, args.plan.blocks, block_threads, stream, args);
 }
 
