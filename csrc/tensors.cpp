@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <numeric>
 
+// PyTorch 2.13's own, which passes on the message of what failed.
+#ifndef STABLE_TORCH_ERROR_CODE_CHECK
+#define STABLE_TORCH_ERROR_CODE_CHECK TORCH_ERROR_CODE_CHECK
+#endif
+
 namespace vae_fast {
 
 DType dtype_of(const Tensor& t) {

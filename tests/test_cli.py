@@ -124,6 +124,8 @@ def test_ctrl_c_ends_with_130_and_a_checkpoint(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell runs in the background starts its children with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     metrics = tmp_path / "metrics.jsonl"
