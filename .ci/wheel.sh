@@ -24,10 +24,11 @@ environment() {
     "$work/$1/bin/pip" install --quiet "${@:2}" "setuptools>=77" wheel ninja
 }
 
-# build NAME: compiles all kernels from the sources, beside the PyTorch of that environment.
+# build NAME: compiles the extensions from the sources, beside the PyTorch of that environment. CUDA kernels
+# include nothing of it: the second build takes the first one's.
 build() {
     VAE_FAST_CPU=1 TORCH_CUDA_ARCH_LIST=8.0 "$work/$1/bin/python" setup.py --quiet build_ext \
-        --build-lib "$work/lib-$1" --build-temp "$work/temp-$1" >"$work/build.log" 2>&1 ||
+        --build-lib "$work/lib-$1" --build-temp "$work/temp" >"$work/build.log" 2>&1 ||
         { tail -n 40 "$work/build.log"; exit 1; }
     ls "$work/lib-$1"/vae_fast/{_C,_CUDA}.abi3.so
 }
