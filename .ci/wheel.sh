@@ -30,6 +30,7 @@ build() {
     VAE_FAST_CPU=1 TORCH_CUDA_ARCH_LIST=8.0 "$work/$1/bin/python" setup.py --quiet build_ext \
         --build-lib "$work/lib-$1" --build-temp "$work/temp" >"$work/build.log" 2>&1 ||
         { tail -n 40 "$work/build.log"; exit 1; }
+    "$work/$1/bin/python" -c "import torch; print('built beside torch', torch.__version__)"
     ls "$work/lib-$1"/vae_fast/{_C,_CUDA}.abi3.so
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-// PyTorch 2.13's own, which passes on the message of what failed.
+// The stable headers have it since PyTorch 2.13; newer ones pass on the message of what failed.
 #ifndef STABLE_TORCH_ERROR_CODE_CHECK
 #define STABLE_TORCH_ERROR_CODE_CHECK TORCH_ERROR_CODE_CHECK
 #endif

@@ -16,6 +16,11 @@ from vae_fast.reference.noise import gumbel, normal
 SOURCE = Path(__file__).with_name("arm") / "kernels.cpp"
 COMPILER = shutil.which("aarch64-linux-gnu-g++")
 EMULATOR = shutil.which("qemu-aarch64")
+# Those of setup.py on which bits depend, and its optimisation.
+FLAGS = (
+    *("-std=c++17", "-O3", "-static", "-Wall", "-Werror", "-fopenmp-simd", "-ffp-contract=off"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-thread-jumps"),
+)
 COUNT = 20_003
 
 pytestmark = [
@@ -30,17 +35,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("arm") / "kernels"
-    flags = [
-        "-std=c++17",
-        "-O3",
-        "-static",
-        "-fopenmp-simd",
-        "-ffp-contract=off",
-        "-Wall",
-        "-Werror",
-    ]
-    flags += ["-fno-math-errno", "-fno-trapping-math", "-fno-thread-jumps"]
-    subprocess.run([str(COMPILER), *flags, str(SOURCE), "-o", str(out)], check=True)
+    subprocess.run([str(COMPILER), *FLAGS, str(SOURCE), "-o", str(out)], check=True)
     return out
 
 

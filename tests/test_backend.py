@@ -16,10 +16,10 @@ from vae_fast import info
 from vae_fast.ops import backend, extension
 from vae_fast.triton import registration as triton
 
+needs_triton = pytest.mark.skipif(not triton.version(), reason="needs Triton")
 needs_interpreter = pytest.mark.skipif(
-    not triton.version()
-    or (triton.version().startswith("3.6.") and NumpyVersion(numpy.__version__) >= "2.4.0"),
-    reason="needs Triton; the interpreter of 3.6 makes integers of arrays, which NumPy 2.4 ended",
+    triton.version().startswith("3.6.") and NumpyVersion(numpy.__version__) >= "2.4.0",
+    reason="Triton 3.6's interpreter makes integers of arrays, which NumPy 2.4 ended",
 )
 
 WITHOUT_EXTENSION = """
@@ -173,8 +173,8 @@ def test_automatic_choice_on_a_gpu(
     vf.set_backend(before)
 
 
-@needs_interpreter
-@pytest.mark.parametrize("name", ["", "triton"])
+@needs_triton
+@pytest.mark.parametrize("name", ["", pytest.param("triton", marks=needs_interpreter)])
 def test_triton_is_imported_by_the_first_call_that_needs_it(name: str) -> None:
     code = (
         "import sys, torch, vae_fast as vf; x = torch.rand(2, 3)\n"
@@ -208,6 +208,7 @@ print(programs(lambda x: vf.bernoulli_nll(x, t)), programs(compiled))
 """
 
 
+@needs_triton
 @needs_interpreter
 def test_compiled_code_follows_the_choice_and_other_backends_get_their_operators_back() -> None:
     done = run(INTERPRETED, TRITON_INTERPRET="1")
