@@ -21,7 +21,7 @@ $(VENV)/installed: $(BIN)/python setup.py pyproject.toml setup_cuda.py $(CXX_FIL
 	touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/vae-fast train --loss both --epochs 5 --out runs/demo
+	$(BIN)/vae-fast train --loss both --epochs 20 --batch-size 16 --lr 0.003 --out runs/demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
