@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,28 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["value"]
+
+
+def test_signals_at_any_moment_of_a_write_leave_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "value"
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGPROF, stop)
+    try:
+        for attempt in range(300):
+            with pytest.raises(KeyboardInterrupt):
+                # Of the time this process runs, so a busy machine changes nothing.
+                signal.setitimer(signal.ITIMER_PROF, 0.001)
+                while True:
+                    with atomic_file(path) as file:
+                        file.write(b"whole")
+            assert set(os.listdir(tmp_path)) <= {"value"}, attempt
+            assert not path.exists() or path.read_bytes() == b"whole"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @pytest.fixture
