@@ -2,46 +2,86 @@
 
 namespace vae_fast {
 
-LossInputs::LossInputs(const Tensor& param_tensor, const OptionalTensor& param_logvar_tensor,
-                       const Tensor& target_tensor, const OptionalTensor& weight_tensor,
-                       const OptionalTensor& kl_tensor, const OptionalTensor& mu_tensor,
-                       const OptionalTensor& logvar_tensor, int64_t likelihood_code, int64_t reduction,
-                       const Tensor* elements_tensor)
-    : lead(param_tensor.dim() > target_tensor.dim() ? 2 : 1),
-      samples(lead == 2 ? param_tensor.size(0) : 1),
-      batch(target_tensor.size(0)),
-      cols(event_of(target_tensor)),
-      latents(mu_tensor ? event_of(*mu_tensor) : 0),
-      layout(param_tensor, lead),
-      latent_layout(mu_tensor ? *mu_tensor : target_tensor, 1),
-      likelihood(static_cast<Likelihood>(likelihood_code)),
-      reduce(static_cast<Reduction>(reduction)),
-      dtype(accumulate_type(is_double(param_tensor) || (kl_tensor && is_double(*kl_tensor)) ||
-                            (mu_tensor && is_double(*mu_tensor)))),
-      shared_logvar(param_logvar_tensor && param_logvar_tensor->dim() == 0) {
-  if (param_logvar_tensor && !shared_logvar) layout.require(*param_logvar_tensor, lead);
-  layout.require(target_tensor, 1);
-  if (weight_tensor) layout.require(*weight_tensor, 1);
+LossArguments::LossArguments(Stack& stack)
+    : params(stack.take<std::vector<Tensor>>()),
+      target(stack.take<Tensor>()),
+      weight(stack.take<OptionalTensor>()),
+      kl(stack.take<OptionalTensor>()),
+      mu(stack.take<OptionalTensor>()),
+      logvar(stack.take<OptionalTensor>()),
+      beta_tensor(stack.take<OptionalTensor>()),
+      beta(stack.take<double>()),
+      likelihood(static_cast<Likelihood>(stack.take<int64_t>())),
+      constants(stack.take<std::vector<double>>()),
+      reduction(static_cast<Reduction>(stack.take<int64_t>())) {
+  const size_t n = params.size();
+  STD_TORCH_CHECK(n >= 1 && n <= most_parameters, "vae_fast: a likelihood has 1 to 4 parameters");
+  STD_TORCH_CHECK(constants.size() <= most_constants, "vae_fast: too many constants");
+}
+
+namespace {
+
+// The first parameter has the whole shape; the shapes of the others say what they are shared by.
+Binding binding_of(const Tensor& t, const LossArguments& args, int64_t cols) {
+  const int64_t dim = t.dim(), whole = args.params[0].dim();
+  if (dim == 0) return Binding::one;
+  if (dim == args.target.dim() - 1) return Binding::column;
+  if (dim == args.target.dim() && event_of(t) == 1 && (cols != 1 || whole != dim)) return Binding::sample;
+  STD_TORCH_CHECK(dim == whole, "vae_fast: a parameter has an unexpected shape");
+  return Binding::element;
+}
+
+bool any_double(const LossArguments& args) {
+  return is_double(args.params[0]) || (args.kl && is_double(*args.kl)) || (args.mu && is_double(*args.mu));
+}
+
+}  // namespace
+
+LossInputs::LossInputs(const LossArguments& args, const Tensor* elements_tensor)
+    : lead(args.params[0].dim() > args.target.dim() ? 2 : 1),
+      samples(lead == 2 ? args.params[0].size(0) : 1),
+      batch(args.target.size(0)),
+      cols(event_of(args.target)),
+      latents(args.mu ? event_of(*args.mu) : 0),
+      layout(args.params[0], lead),
+      latent_layout(args.mu ? *args.mu : args.target, 1),
+      reduce(args.reduction),
+      dtype(accumulate_type(any_double(args))),
+      parameters(static_cast<int>(args.params.size())) {
+  for (int k = 0; k < parameters; ++k) {
+    const Tensor& t = args.params[static_cast<size_t>(k)];
+    binding[k] = k ? binding_of(t, args, cols) : Binding::element;
+    if (binding[k] == Binding::element) layout.require(t, lead);
+  }
+  layout.require(args.target, 1);
+  if (args.weight) layout.require(*args.weight, 1);
   if (elements_tensor) layout.require(*elements_tensor, lead);
 
-  param = layout.rows(param_tensor, lead);
-  target = layout.rows(target_tensor, 1);
-  if (weight_tensor) weight = layout.rows(*weight_tensor, 1);
-  if (shared_logvar)
-    param_logvar = one_element(*param_logvar_tensor);
-  else if (param_logvar_tensor)
-    param_logvar = layout.rows(*param_logvar_tensor, lead);
+  for (int k = 0; k < parameters; ++k) {
+    const Tensor& t = args.params[static_cast<size_t>(k)];
+    switch (binding[k]) {
+      case Binding::element: params[k] = layout.rows(t, lead); break;
+      case Binding::column: params[k] = layout.rows(t, 0); break;
+      case Binding::sample: params[k] = per_row(t); break;
+      case Binding::one: params[k] = one_element(t); break;
+    }
+  }
+  target = layout.rows(args.target, 1);
+  // Counts are numbers; images are numbers in [0, 1].
+  if (target.dtype == DType::uint8 && args.likelihood != Likelihood::poisson) target.dtype = DType::unit8;
+  if (args.weight) weight = layout.rows(*args.weight, 1);
   if (elements_tensor) elements = layout.rows(*elements_tensor, lead);
-  if (!mu_tensor) return;
-  latent_layout.require(*logvar_tensor, 1);
-  mu = latent_layout.rows(*mu_tensor, 1);
-  logvar = latent_layout.rows(*logvar_tensor, 1);
+  if (!args.mu) return;
+  latent_layout.require(*args.logvar, 1);
+  mu = latent_layout.rows(*args.mu, 1);
+  logvar = latent_layout.rows(*args.logvar, 1);
 }
 
 double LossInputs::row_scale() const {
   const double rows = static_cast<double>(samples);
   switch (reduce) {
-    case Reduction::none: return 1.0;
+    case Reduction::none:
+    case Reduction::draw: return 1.0;
     case Reduction::sample:
     case Reduction::sum: return 1.0 / rows;
     case Reduction::batchmean: return 1.0 / (rows * static_cast<double>(batch));
@@ -54,22 +94,31 @@ double LossInputs::kl_scale() const {
   return reduce == Reduction::batchmean ? 1.0 / static_cast<double>(batch) : 1.0;
 }
 
-LossGradients::LossGradients(const LossInputs& inputs, const Tensor& param_tensor,
-                             const OptionalTensor& param_logvar_tensor, const OptionalTensor& kl_tensor,
-                             const OptionalTensor& mu_tensor, const OptionalTensor& logvar_tensor,
-                             int64_t wants) {
+Sizes LossInputs::result_sizes() const {
+  if (reduce == Reduction::sample) return {batch};
+  if (reduce == Reduction::draw) return lead == 2 ? Sizes{samples, batch} : Sizes{batch};
+  return {};
+}
+
+LossGradients::LossGradients(const LossInputs& inputs, const LossArguments& args, int64_t wants) {
   const RowLayout &layout = inputs.layout, &latent = inputs.latent_layout;
-  const Sizes sizes = sizes_of(param_tensor);
-  if (wants & want_param) list.push_back(layout.allocate(sizes, inputs.lead, param_tensor.scalar_type()));
-  if (wants & want_param_logvar)
-    list.push_back(inputs.shared_logvar
-                       ? empty({}, param_logvar_tensor->scalar_type(), device_of(param_tensor))
-                       : layout.allocate(sizes, inputs.lead, param_logvar_tensor->scalar_type()));
-  if (wants & want_kl)
-    list.push_back(empty(sizes_of(*kl_tensor), kl_tensor->scalar_type(), device_of(*kl_tensor)));
-  if (wants & want_mu) list.push_back(latent.allocate(sizes_of(*mu_tensor), 1, mu_tensor->scalar_type()));
-  if (wants & want_logvar)
-    list.push_back(latent.allocate(sizes_of(*logvar_tensor), 1, logvar_tensor->scalar_type()));
+  const Device device = device_of(args.params[0]);
+  for (int k = 0; k < inputs.parameters; ++k) {
+    if (!(wants >> k & 1)) continue;
+    const Tensor& t = args.params[static_cast<size_t>(k)];
+    const Binding binding = inputs.binding[k];
+    if (binding == Binding::element || binding == Binding::column)
+      list.push_back(
+          layout.allocate(sizes_of(t), binding == Binding::element ? inputs.lead : 0, t.scalar_type()));
+    else
+      list.push_back(empty(sizes_of(t), t.scalar_type(), device));
+  }
+  const auto like = [&](const Tensor& t, const RowLayout& order) {
+    list.push_back(order.allocate(sizes_of(t), 1, t.scalar_type()));
+  };
+  if (wants & want_kl) list.push_back(empty(sizes_of(*args.kl), args.kl->scalar_type(), device));
+  if (wants & want_mu) like(*args.mu, latent);
+  if (wants & want_logvar) like(*args.logvar, latent);
   view(inputs, wants);
 }
 
@@ -83,8 +132,8 @@ void LossGradients::view(const LossInputs& inputs, int64_t wants) {
   const auto take = [&](int64_t bit, Operand* operand, int64_t cols) {
     if (wants & bit) *operand = dense(list[next++], cols);
   };
-  take(want_param, &param, inputs.cols);
-  take(want_param_logvar, &param_logvar, inputs.shared_logvar ? 0 : inputs.cols);
+  for (int k = 0; k < inputs.parameters; ++k)
+    take(int64_t(1) << k, &params[k], inputs.binding[k] == Binding::element ? inputs.cols : 0);
   take(want_kl, &kl, 1);
   take(want_mu, &mu, inputs.latents);
   take(want_logvar, &logvar, inputs.latents);

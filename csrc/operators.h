@@ -3,7 +3,7 @@
 
 #include <tuple>
 
-#include "tensors.h"
+#include "loss.h"
 
 namespace vae_fast {
 namespace VAE_FAST_DEVICE {
@@ -22,20 +22,14 @@ Tensor gaussian_kl(Tensor mu, Tensor logvar, OptionalTensor prior_mu, OptionalTe
 std::vector<Tensor> gaussian_kl_backward(Tensor grad, Tensor mu, Tensor logvar, OptionalTensor prior_mu,
                                          OptionalTensor prior_logvar, int64_t reduction, int64_t wants);
 
-std::tuple<Tensor, Tensor, Tensor> elbo(Tensor param, OptionalTensor param_logvar, Tensor target,
-                                        OptionalTensor weight, OptionalTensor kl, OptionalTensor mu,
-                                        OptionalTensor logvar, OptionalTensor beta_tensor, double beta,
-                                        int64_t likelihood, double constant, int64_t reduction);
+std::tuple<Tensor, Tensor, Tensor> elbo(LossArguments args);
 
-std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> elbo_with_grad(
-    Tensor param, OptionalTensor param_logvar, Tensor target, OptionalTensor weight, OptionalTensor kl,
-    OptionalTensor mu, OptionalTensor logvar, OptionalTensor beta_tensor, double beta, int64_t likelihood,
-    double constant, int64_t reduction, int64_t wants);
+std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> elbo_with_grad(LossArguments args, int64_t wants);
 
-std::vector<Tensor> elbo_backward(Tensor grad, Tensor param, OptionalTensor param_logvar, Tensor target,
-                                  OptionalTensor weight, OptionalTensor kl, OptionalTensor mu,
-                                  OptionalTensor logvar, OptionalTensor beta_tensor, double beta,
-                                  int64_t likelihood, double constant, int64_t reduction, int64_t wants);
+std::vector<Tensor> elbo_backward(Tensor grad, LossArguments args, int64_t wants);
+
+// Of GPUs alone: nothing is done where `grad` is 1, for which the gradients have been computed.
+void elbo_regrad(Tensor grad, std::vector<Tensor> gradients, LossArguments args, int64_t wants);
 
 std::tuple<Tensor, Tensor> gumbel_softmax_kl(Tensor logits, Tensor seed, OptionalTensor tau_tensor,
                                              double tau, bool hard);

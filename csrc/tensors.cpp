@@ -18,6 +18,9 @@ DType dtype_of(const Tensor& t) {
     case ScalarType::Half: return DType::float16;
     case ScalarType::Byte: return DType::uint8;
     case ScalarType::Bool: return DType::boolean;
+    case ScalarType::Short: return DType::int16;
+    case ScalarType::Int: return DType::int32;
+    case ScalarType::Long: return DType::int64;
     default: STD_TORCH_CHECK(false, "vae_fast: unsupported dtype");
   }
 }
@@ -132,24 +135,25 @@ RowLayout::RowLayout(const Tensor& leader, int64_t lead) : device_(device_of(lea
   if (!in_logical_order(leader, lead) && fills_run(leader, lead)) permuted_ = event_strides(leader, lead);
 }
 
-void RowLayout::require(const Tensor& other, int64_t lead) {
-  if (permuted_.empty() || constant_rows(other, lead)) return;
-  const auto sizes = other.sizes();
-  const auto strides = other.strides();
+bool RowLayout::in_order(const Tensor& t, int64_t lead) const {
+  if (permuted_.empty()) return in_logical_order(t, lead);
+  const auto sizes = t.sizes();
+  const auto strides = t.strides();
   for (size_t e = 0; e < permuted_.size(); ++e) {
     const size_t d = e + static_cast<size_t>(lead);
-    if (sizes[d] != 1 && strides[d] != permuted_[e]) {
-      permuted_.clear();
-      return;
-    }
+    if (sizes[d] != 1 && strides[d] != permuted_[e]) return false;
   }
+  return true;
+}
+
+void RowLayout::require(const Tensor& other, int64_t lead) {
+  if (!permuted_.empty() && !constant_rows(other, lead) && !in_order(other, lead)) permuted_.clear();
 }
 
 Operand RowLayout::rows(const Tensor& t, int64_t lead) {
   int64_t row_stride;
   const bool constant = constant_rows(t, lead);
-  const bool viewable =
-      (constant || !permuted_.empty() || in_logical_order(t, lead)) && row_stride_of(t, lead, &row_stride);
+  const bool viewable = (constant || in_order(t, lead)) && row_stride_of(t, lead, &row_stride);
   if (viewable) return {t.data_ptr(), dtype_of(t), row_stride, constant ? 0 : 1};
   // Rows of a permuted layout whose leading dimensions do not collapse are copied row by row in place of
   // a reordering: the copy keeps the permuted strides.

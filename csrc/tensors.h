@@ -51,12 +51,14 @@ class RowLayout {
   RowLayout(const Tensor& leader, int64_t lead);
   // Falls back to logical order unless `other` has the leader's order or is constant along its rows.
   void require(const Tensor& other, int64_t lead);
-  // Views a tensor as [rows, cols]; copies it into `kept` where its strides allow no view.
+  // Views a tensor as [rows, cols]; copies it where its strides allow no view.
   Operand rows(const Tensor& t, int64_t lead);
   // A fresh tensor of the given sizes in this layout, on the leader's device.
   Tensor allocate(const Sizes& sizes, int64_t lead, ScalarType dtype) const;
 
  private:
+  bool in_order(const Tensor& t, int64_t lead) const;
+
   Device device_;
   Sizes permuted_;  // empty: logical order
   std::vector<Tensor> kept_;

@@ -14,6 +14,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.library import opcheck
 
 import vae_fast as vf
+from vae_fast.checks import REDUCTIONS
+from vae_fast.likelihood import checked_params
+from vae_fast.likelihoods import LIKELIHOODS
 
 OPS = torch.ops.vae_fast
 
@@ -160,8 +163,9 @@ def _samples() -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
         grads = (torch.randn(shape), *images, 3)
         yield "kl-backward", OPS.gaussian_kl_backward.default, grads
     for case in CASES:
-        if case.name.startswith("kl"):
+        if not case.likelihood:
             continue
+        row = LIKELIHOODS[case.likelihood]
         for event in ((3, 4, 5), (6,)):
             inputs = case.make(batch=2, event=event)
             if event == (3, 4, 5) and inputs["x"].dim() == 4:
@@ -170,26 +174,26 @@ def _samples() -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
                     inputs[name] = value.requires_grad_(name == "x")
             x, target = inputs["x"], inputs["target"]
             names = ("weight", "kl", "mu", "logvar")
-            weight, kl, mean, var = (inputs.get(n) for n in names)
+            weight, *latent = (inputs.get(n) for n in names)
             weight = None if weight is None else weight.expand(target.shape)
-            second = inputs.get("params_logvar")
-            second = second.expand_as(x) if second is not None and second.dim() else second
-            tensors = (x, second, target, weight, kl, mean, var, None)
-            kind = int("gaussian" in case.name)
-            wants = sum(
-                bit
-                for t, bit in zip((x, second, kl, mean, var), (1, 2, 4, 8, 16), strict=True)
-                if t is not None
-            )
+            params = [x]
+            if "second" in inputs:
+                params = checked_params([x, inputs["second"]], row.names, target)
+            wants = (1 << len(params)) - 1
+            wants += sum(1 << (8 + bit) for bit, t in enumerate(latent) if t is not None)
+            tensors = (target, weight, *latent, None)
             for name in case.reductions:
-                code = ("none", "sample", "batchmean", "sum", "mean").index(name)
-                options = (0.7, kind, 0.5, code)
-                yield f"elbo-{case.name}", OPS.elbo.default, (*tensors, *options)
-                raw = tuple(None if t is None else t.detach() for t in tensors)
-                given = wants if code > 1 else 0
-                yield "with-grad", OPS.elbo_with_grad.default, (*raw, *options, given)
-                shape = {0: tuple(x.shape), 1: (2,)}.get(code, ())
-                grads = (torch.randn(shape), *raw, *options, wants)
+                code = REDUCTIONS[name]
+                options = (0.7, row.code, [0.5, *row.constants[1:]], code)
+                yield f"elbo-{case.name}", OPS.elbo.default, (params, *tensors, *options)
+                raw = [p.detach() for p in params]
+                detached = tuple(None if t is None else t.detach() for t in tensors)
+                rest = (*detached, *options)
+                given = wants if name in ("batchmean", "sum", "mean") else 0
+                yield "with-grad", OPS.elbo_with_grad.default, (raw, *rest, given)
+                lead = x.dim() - target.dim() + 1
+                shapes = {"none": x.shape, "sample": (2,), "draw": x.shape[:lead]}
+                grads = (torch.randn(shapes.get(name, ())), raw, *rest, wants)
                 yield "backward", OPS.elbo_backward.default, grads
 
 

@@ -148,6 +148,71 @@ def test_nan_and_infinity_propagate(backend: str, value: float) -> None:
         assert result[[0, 2]].isfinite().all(), "spread to other samples"
 
 
+@pytest.mark.parametrize(("logvar", "nll"), [(-89.0, -44.5), (-250.0, -125.0), (89.0, 44.5)])
+@pytest.mark.parametrize("shape", [(3, 5), (5,), (3, 1), ()], ids=str)
+def test_a_mean_that_hits_its_target_costs_no_square(
+    backend: str, logvar: float, nll: float, shape: tuple[int, ...]
+) -> None:
+    mean, target = torch.full((3, 5), 0.25, requires_grad=True), torch.full((3, 5), 0.25)
+    lv = torch.full(shape, logvar, requires_grad=True)
+    loss = vf.gaussian_nll(mean, target, lv, full=False, reduction="none")
+    assert (loss == nll).all()
+    loss.sum().backward()
+    assert (mean.grad == 0).all()
+    assert (lv.grad == 0.5 * (15 // lv.numel())).all()
+
+
+def test_a_loc_that_hits_its_target_costs_no_distance(backend: str) -> None:
+    loc, target = torch.ones(3, 5, requires_grad=True), torch.ones(3, 5)
+    scale = torch.full((3, 5), -89.0, requires_grad=True)
+    loss = vf.laplace_nll(loc, target, scale, full=False, reduction="none")
+    assert (loss == -89).all()
+    loss.sum().backward()
+    assert (loc.grad == 0).all() and (scale.grad == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("q", "p", "kl"),
+    [((0.5, -100.0), (0.5, -100.0), 0.0), ((0.0, -99.0), (0.0, -100.0), 0.5 * (math.e - 2))],
+)
+def test_kl_to_a_prior_of_tiny_variance(
+    backend: str, q: tuple[float, float], p: tuple[float, float], kl: float
+) -> None:
+    leaves = [torch.full((2, 3), v, requires_grad=True) for v in (*q, *p)]
+    got = vf.gaussian_kl(*leaves, reduction="none")
+    torch.testing.assert_close(got, torch.full((2, 3), kl))
+    got.sum().backward()
+    assert (leaves[0].grad == 0).all() and (leaves[2].grad == 0).all()
+    slope = 0.5 * math.expm1(q[1] - p[1])
+    torch.testing.assert_close(leaves[1].grad, torch.full((2, 3), slope))
+    torch.testing.assert_close(leaves[3].grad, torch.full((2, 3), -slope))
+
+
+def test_poisson_edges(backend: str) -> None:
+    """Counts of any size beside any rate, against float64; limits where the rate vanishes."""
+    counts = torch.cat([torch.arange(40.0), torch.logspace(1, 6, 60).round(), torch.rand(20) * 3])
+    offsets = torch.tensor([-30.0, -3.0, -0.1, -1e-3, 0.0, 1e-3, 0.1, 3.0])
+    rate = (counts.clamp(min=0.1).log()[:, None] + offsets).requires_grad_()
+    target = counts[:, None].expand_as(rate)
+    loss = vf.poisson_nll(rate, target, reduction="none")
+    r, t = rate.detach().double(), target.double()
+    want = r.exp() - t * r + torch.lgamma(t + 1)
+    size = torch.maximum(want, (r.exp() - t).abs() * (1 + r.abs()))
+    if backend == "reference":  # whose terms cancel
+        size = r.exp() + (t * r).abs() + torch.lgamma(t + 1)
+    assert_matches(loss, want, 1e-6 * size + 3e-7, torch.float32)
+    loss.sum().backward()
+    assert_matches(rate.grad, r.exp() - t, 1e-6 * (r.exp() * (1 + r.abs()) + t), torch.float32)
+    nothing = torch.tensor([[-INF], [-INF], [NAN], [1.0]], requires_grad=True)
+    counts = torch.tensor([[0.0], [2.0], [1.0], [NAN]])
+    for full in (True, False):
+        loss = vf.poisson_nll(nothing, counts, full=full, reduction="none")
+        assert loss.flatten()[:2].tolist() == [0.0, INF]
+        assert loss[2:].isnan().all()
+        (grad,) = torch.autograd.grad(loss.sum(), nothing)
+        assert grad.flatten()[:2].tolist() == [0.0, -2.0]
+
+
 def test_half_precision_inputs_whose_result_needs_float32() -> None:
     # exp(11.1) overflows float16, and squares of its largest values do, too.
     mu = torch.full((1, 4), 60000.0, dtype=torch.float16)

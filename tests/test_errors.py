@@ -41,6 +41,24 @@ ERRORS: list[tuple[str, Call, type[Exception], tuple[str, ...]]] = [
         ("target", "int64", "uint8"),
     ),
     (
+        "integer target of a real likelihood",
+        lambda: vf.laplace_nll(X, T.int()),
+        TypeError,
+        ("target", "int32", "[0, 1]"),
+    ),
+    (
+        "complex counts",
+        lambda: vf.poisson_nll(X, T.cfloat()),
+        TypeError,
+        ("target", "complex64", "int64"),
+    ),
+    (
+        "elbo draw",
+        lambda: elbo(reduction="draw"),
+        ValueError,
+        ("reduction", "'draw'", "'sample', 'batchmean' or 'sum'"),
+    ),
+    (
         "complex mean",
         lambda: vf.gaussian_nll(X.cfloat(), T),
         TypeError,
@@ -122,9 +140,9 @@ ERRORS: list[tuple[str, Call, type[Exception], tuple[str, ...]]] = [
     ),
     (
         "likelihood",
-        lambda: elbo(likelihood="poisson"),
+        lambda: elbo(likelihood="weibull"),
         ValueError,
-        ("likelihood", "'poisson'", "'bernoulli'", "'gaussian'"),
+        ("likelihood", "'weibull'", "'bernoulli'", "'gaussian'", "'laplace'", "'poisson'"),
     ),
     (
         "module likelihood",
@@ -147,7 +165,8 @@ ERRORS: list[tuple[str, Call, type[Exception], tuple[str, ...]]] = [
     ("beta", lambda: elbo(beta="1"), TypeError, ("beta", "str", "number")),
     ("beta shape", lambda: elbo(beta=torch.ones(3)), ValueError, ("beta", "[3]", "0-dimensional")),
     ("pair", lambda: elbo((X, X, X), likelihood="gaussian"), ValueError, ("params", "3", "(mean")),
-    ("bernoulli pair", lambda: elbo((X, X)), TypeError, ("params", "tuple", "Tensor")),
+    ("bernoulli pair", lambda: elbo((X, X)), ValueError, ("params", "2", "(logits)")),
+    ("params no tensor", lambda: elbo(1.0), TypeError, ("params", "float", "Tensor")),
     ("mu dtype", lambda: vf.gaussian_kl(MU.long(), LOGVAR), TypeError, ("mu", "int64", "float32")),
     (
         "mu and logvar",
@@ -229,13 +248,14 @@ def test_bad_input(
 
 
 def test_no_operator_runs_on_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vae_fast import functional
+    from vae_fast import functional, likelihood
     from vae_fast.ops import latent
 
     def never(*args: object) -> None:
         raise AssertionError("an operator ran")
 
-    monkeypatch.setattr(functional, "_elbo_operator", never)
+    for module in (functional, likelihood):
+        monkeypatch.setattr(module, "_elbo_operator", never)
     for name in ("reparameterize_kl", "gaussian_kl"):
         monkeypatch.setattr(latent, name, never)
     for _, call, error, _ in ERRORS:

@@ -1,16 +1,9 @@
 """Fused loss layer of variational autoencoders: sampling, KL and reconstruction in one pass."""
 
 from .categorical import categorical_kl, gumbel_softmax_kl
-from .functional import (
-    ELBO,
-    bernoulli_nll,
-    elbo_loss,
-    gaussian_kl,
-    gaussian_nll,
-    reparameterize,
-    reparameterize_kl,
-    vae_loss,
-)
+from .functional import ELBO, elbo_loss, vae_loss
+from .latent import gaussian_kl, reparameterize, reparameterize_kl
+from .likelihood import bernoulli_nll, gaussian_nll, laplace_nll, poisson_nll
 from .modules import ELBOLoss
 from .ops.backend import backend, get_backend, set_backend
 from .version import __version__
@@ -27,6 +20,8 @@ __all__ = [
     "gaussian_nll",
     "get_backend",
     "gumbel_softmax_kl",
+    "laplace_nll",
+    "poisson_nll",
     "reparameterize",
     "reparameterize_kl",
     "set_backend",

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
 
-from .reference.reduce import BATCHMEAN, MEAN, NONE, SAMPLE, SUM
+from .reference.reduce import BATCHMEAN, DRAW, MEAN, NONE, SAMPLE, SUM
 
-REDUCTIONS = {"none": NONE, "sample": SAMPLE, "batchmean": BATCHMEAN, "sum": SUM, "mean": MEAN}
+REDUCTIONS = {
+    "none": NONE,
+    "sample": SAMPLE,
+    "draw": DRAW,
+    "batchmean": BATCHMEAN,
+    "sum": SUM,
+    "mean": MEAN,
+}
 PARAMETER_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
-TARGET_DTYPES = PARAMETER_DTYPES | {torch.uint8, torch.bool}
+_TARGET_DTYPES = PARAMETER_DTYPES | {torch.uint8, torch.bool}
+_COUNT_DTYPES = _TARGET_DTYPES | {torch.int16, torch.int32, torch.int64}
 
 
 def shape_of(t: Tensor) -> str:
@@ -34,14 +44,54 @@ def require_parameter(name: str, value: object) -> None:
         raise ValueError(f"{name}: got a 0-dimensional tensor, expected a batch dimension first")
 
 
-def require_target(value: object) -> None:
+def require_target(kind: str, value: object) -> None:
+    """A target of a likelihood's kind: "unit", "real" or "count"."""
     if not isinstance(value, Tensor):
         require_tensor("target", value)
-    elif value.dtype not in TARGET_DTYPES:
+    elif kind == "count":
+        if value.dtype not in _COUNT_DTYPES:
+            raise TypeError(
+                f"target: got dtype {value.dtype}, expected counts: uint8, int16, int32, int64,"
+                " bool or a floating-point dtype"
+            )
+    elif value.dtype not in _TARGET_DTYPES:
         raise TypeError(
             f"target: got dtype {value.dtype}, expected uint8 (read as x / 255), bool or a"
-            " floating-point dtype"
+            " floating-point dtype: other integers have no known range to be scaled to [0, 1]"
         )
+
+
+def count_or_none(name: str, value: object) -> int | None:
+    """A positive whole number of any kind, None for None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (Integral, torch.SymInt)):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}: got {value}, expected at least 1")
+    return value if isinstance(value, torch.SymInt) else int(value)  # type: ignore[return-value]
+
+
+def factor(name: str, value: object, like: Tensor) -> tuple[float, Tensor | None]:
+    """A factor as (a number, a 0-dimensional tensor or None), whose product it is.
+
+    A number is any real one, NumPy's included. While compiling it becomes a tensor, which may
+    change without a new compilation.
+    """
+    if isinstance(value, Tensor):
+        if value.dim() != 0 or not value.is_floating_point():
+            raise ValueError(
+                f"{name}: got a tensor of {value.dtype} and shape {shape_of(value)}, expected a"
+                " number or a 0-dimensional floating-point tensor"
+            )
+        if value.device != like.device:
+            require_same_device(name, value, "target", like)
+        return 1.0, value
+    if isinstance(value, bool) or not isinstance(value, (Real, torch.SymFloat)):
+        raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
+    if torch.compiler.is_compiling() and value != 1.0:
+        return 1.0, torch.ones((), dtype=torch.float64, device=like.device) * value
+    return float(value), None
 
 
 def require_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
@@ -98,7 +148,7 @@ def reduction_code(reduction: str, *, per_sample_only: bool = False) -> int:
         raise ValueError(
             f"reduction: got {reduction!r}, expected one of {', '.join(map(repr, REDUCTIONS))}"
         )
-    if per_sample_only and code in (NONE, MEAN):
+    if per_sample_only and code in (NONE, MEAN, DRAW):
         raise ValueError(
             f"reduction: got {reduction!r}, expected 'sample', 'batchmean' or 'sum': the"
             " reconstruction and the KL have different numbers of elements, so an element or an"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-from . import functional
+from . import functional, likelihoods
 from .checks import reduction_code
 from .functional import ELBO
 
@@ -13,12 +15,15 @@ class ELBOLoss(nn.Module):
     """The negative evidence lower bound as a module; see `vae_fast.elbo_loss`.
 
     Args:
-        likelihood: "bernoulli" or "gaussian".
-        beta: weight of the KL.
+        likelihood: "bernoulli", "gaussian", "laplace" or "poisson".
+        beta: weight of the KL. A tensor becomes a buffer: it moves with the module and is part of
+            its state.
         reduction: "sample", "batchmean" or "sum".
 
     Shape: ``params`` ``[B, ...]``, ``target`` ``[B, ...]``, ``kl`` ``[B]``.
     """
+
+    beta: float | Tensor
 
     def __init__(
         self,
@@ -28,13 +33,18 @@ class ELBOLoss(nn.Module):
     ) -> None:
         super().__init__()
         reduction_code(reduction, per_sample_only=True)
-        self.likelihood = functional.check_likelihood(likelihood)
-        self.beta = beta
+        self.likelihood = likelihoods.find(likelihood).name
+        if isinstance(beta, nn.Parameter):
+            self.beta = beta
+        elif isinstance(beta, Tensor):
+            self.register_buffer("beta", beta)
+        else:
+            self.beta = beta
         self.reduction = reduction
 
     def forward(
         self,
-        params: Tensor | tuple[Tensor, Tensor],
+        params: Tensor | Sequence[Tensor],
         target: Tensor,
         *,
         kl: Tensor | None = None,

@@ -7,42 +7,55 @@
 namespace vae_fast {
 namespace cpu {
 
-// Work is cut into units, runs of at most `chunk` elements of one row, numbered row by row. The cut
-// depends on the shape alone and every unit has its own partial sum, so that neither the number of
-// threads nor their speed can change a bit of the result.
+// Work is cut into units, runs of at most `chunk` elements of one row, numbered row by row; or, where rows
+// share parameters of their columns, of as many rows as a group has. The cut depends on the shape alone and
+// every row of a unit has its own partial sum, so that neither the number of threads nor their speed can
+// change a bit of the result.
 struct Split {
-  int64_t rows, cols, chunk, per_row;
+  int64_t rows, cols, chunk, per_row, group = 1;
 
-  static Split of(int64_t rows, int64_t cols) {
-    constexpr int64_t longest = 1 << 14;
-    const int64_t chunk = cols < 1 ? 1 : cols < longest ? cols : longest;
-    return {rows, cols, chunk, cols < 1 ? 1 : (cols + chunk - 1) / chunk};
-  }
-  int64_t units() const { return rows * per_row; }
+  static Split of(int64_t rows, int64_t cols) { return {rows, cols, 1 << 14}; }
+  static Split of_groups(int64_t rows, int64_t cols) { return {rows, cols, 1 << 12, 32}; }
+
+  int64_t groups() const { return (rows + group - 1) / group; }
+  int64_t units() const { return groups() * per_row; }
+  int64_t sums() const { return rows * per_row; }
+
+ private:
+  Split(int64_t rows_, int64_t cols_, int64_t longest, int64_t group_ = 1)
+      : rows(rows_),
+        cols(cols_),
+        chunk(cols_ < 1 ? 1 : cols_ < longest ? cols_ : longest),
+        per_row(cols_ < 1 ? 1 : (cols_ + chunk - 1) / chunk),
+        group(group_) {}
 };
 
-// Negative log-likelihood of [rows, cols] parameters; target and weight have `batch` rows and are read
-// again for every Monte Carlo sample (row r belongs to target row r % batch).
+// Negative log-likelihood of [rows, cols] parameters; target, weight and parameters of samples have `batch`
+// rows and are read again for every Monte Carlo sample (row r belongs to target row r % batch).
 struct NllArgs {
-  Split split;
-  int64_t batch;
-  Likelihood likelihood;
-  double constant;     // added to every element before weighting
-  bool is_double;      // compute type: double for double parameters, else float
-  bool shared_logvar;  // logvar holds one element
-  Operand param, logvar, target, weight;
+  Split split = Split::of(0, 0);
+  int64_t batch = 0;
+  Likelihood likelihood = Likelihood::bernoulli;
+  double constants[most_constants] = {};  // [0] is added to every element before weighting
+  bool is_double = false;                 // compute type: double for double parameters, else float
+  int parameters = 0;
+  Binding binding[most_parameters] = {};
+  Operand param[most_parameters];
+  Operand target, weight;  // a bool weight is a mask
 
-  double* value_sums;               // [units]; null: no values wanted
-  double* logvar_sums;              // [units]; null: no shared-logvar gradient wanted
-  Operand values;                   // per-element values; optional
-  Operand grad_param, grad_logvar;  // optional
-  double grad_scale;                // multiplies every gradient
-  Operand grad_out;                 // further factor of the gradients, per row or per element; optional
+  double* value_sums = nullptr;  // [rows, per_row]; null: no values wanted
+  Operand values;                // per-element values; optional
+  // Gradients of parameters, each optional: of elements, of columns as sums of groups [groups, cols] in the
+  // compute type, of samples or one for all as sums [rows, per_row].
+  Operand grad[most_parameters], grad_columns[most_parameters];
+  double* grad_sums[most_parameters] = {};
+  double grad_scale = 1;  // multiplies every gradient
+  Operand grad_out;       // further factor of the gradients, per row or per element; optional
 };
 
 // KL divergence of [rows, cols] diagonal Gaussians, to N(0, 1) where there is no prior.
 struct KlArgs {
-  Split split;
+  Split split = Split::of(0, 0);
   bool is_double;
   Operand mu, logvar, prior_mu, prior_logvar;
 
@@ -55,7 +68,7 @@ struct KlArgs {
 
 // z = mu + exp(logvar / 2) noise for `samples` draws of [rows, cols], all operands dense.
 struct SampleArgs {
-  Split split;  // of the rows * samples rows of z
+  Split split = Split::of(0, 0);  // of the rows * samples rows of z
   int64_t batch;
   bool is_double;
   Operand mu, logvar;
@@ -66,7 +79,7 @@ struct SampleArgs {
 };
 
 struct SampleBackwardArgs {
-  Split split;  // of the batch rows
+  Split split = Split::of(0, 0);  // of the batch rows
   int64_t samples;
   bool is_double;
   Operand mu, logvar;

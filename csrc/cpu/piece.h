@@ -25,8 +25,15 @@ struct DTypeOf<double> {
 
 inline int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
+template <class Q, class T>
+inline void convert(const Operand& a, int64_t offset, int64_t n, T* __restrict out) {
+  const Q* __restrict p = static_cast<const Q*>(a.data) + offset;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(p[i]);
+}
+
 // Elements [col, col + n) of a row as T: the operand's own memory where it already is T, else converted
-// into `buffer`. uint8 means x / 255, correctly rounded.
+// into `buffer`.
 template <class T>
 inline const T* load(const Operand& a, int64_t row, int64_t col, int64_t n, T* buffer) {
   const int64_t offset = row * a.row_stride + col * a.col_stride;
@@ -38,11 +45,9 @@ inline const T* load(const Operand& a, int64_t row, int64_t col, int64_t n, T* b
       if (a.dtype == DTypeOf<T>::value) {
         result = static_cast<const T*>(a.data) + offset;
       } else if (a.dtype == DType::float32) {
-        const float* p = static_cast<const float*>(a.data) + offset;
-        for (int64_t i = 0; i < count; ++i) buffer[i] = static_cast<T>(p[i]);
+        convert<float>(a, offset, count, buffer);
       } else {
-        const double* p = static_cast<const double*>(a.data) + offset;
-        for (int64_t i = 0; i < count; ++i) buffer[i] = static_cast<T>(p[i]);
+        convert<double>(a, offset, count, buffer);
       }
       break;
     case DType::bfloat16: {
@@ -57,7 +62,11 @@ inline const T* load(const Operand& a, int64_t row, int64_t col, int64_t n, T* b
       for (int64_t i = 0; i < count; ++i) out[i] = static_cast<T>(float16_to_float(p[i]));
       break;
     }
-    case DType::uint8: {
+    case DType::uint8: convert<uint8_t>(a, offset, count, buffer); break;
+    case DType::int16: convert<int16_t>(a, offset, count, buffer); break;
+    case DType::int32: convert<int32_t>(a, offset, count, buffer); break;
+    case DType::int64: convert<int64_t>(a, offset, count, buffer); break;
+    case DType::unit8: {  // correctly rounded
       const uint8_t* __restrict p = static_cast<const uint8_t*>(a.data) + offset;
       T* __restrict out = buffer;
       for (int64_t i = 0; i < count; ++i) out[i] = byte_to_unit(static_cast<T>(p[i]));
@@ -142,7 +151,7 @@ inline double sum(const T* __restrict a, int64_t n) {
 // `add_sums`, row by row. No piece crosses a multiple of `period` rows.
 template <class Body>
 inline void for_each_piece(const Split& split, int64_t period, bool dense, int64_t begin, int64_t end,
-                           const Body& body) {
+                           Body&& body) {
   if (split.cols < 1) return;
   if (split.per_row > 1 || !dense || split.cols >= piece_length) {
     for (int64_t unit = begin; unit < end; ++unit) {

@@ -42,6 +42,12 @@ VAE_FAST_HD float multiply_add(float a, float b, float c) {
 #endif
 }
 
+// a b, zero where a is zero: a mean that equals its target costs nothing, however small the variance.
+template <class T>
+VAE_FAST_HD T times(T a, T b) {
+  return a == T(0) ? T(0) : a * b;
+}
+
 // exp(r) - 1 for |r| <= ln(2) / 2, its polynomial in pairs (Estrin): short chains keep the units busy.
 VAE_FAST_HD float expm1_reduced(float r) {
   const float square = r * r;

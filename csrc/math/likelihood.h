@@ -1,72 +1,115 @@
-// Likelihood functors: one element's parameters and target in, its negative log-likelihood (nats) and
-// the partial derivatives out. A row kernel on any machine serves all of them.
+// Likelihood functors: one element's parameters and target in, its negative log-likelihood (nats) and the
+// partial derivatives out. The row kernels of all machines serve every one of them.
 //
-//   operator()(param, logvar, target) -> {value, d/dparam, d/dlogvar}
+//   parameters          their number P
+//   derived             how many numbers of parameter P - 1 alone the formula needs; where elements share that
+//                       parameter, derive(p, d) is called once for all of them
+//   at(p, d, t)         value and derivatives at parameters p, with what was derived, and target t
+//
 #pragma once
 
-#include "elementary.h"
+#include "logarithm.h"
+#include "stirling.h"
 
 namespace vae_fast {
 namespace VAE_FAST_ISA {
 
-template <class T>
-struct ElementNll {
-  T value, dparam, dlogvar;
+template <class T, int N>
+struct Nll {
+  T value;
+  T grad[N];
 };
 
 // -log Bernoulli(target | sigmoid(logit)), with softplus and sigmoid from one exponential.
 template <class T>
 struct Bernoulli {
-  static constexpr bool has_logvar = false;
-  VAE_FAST_HD ElementNll<T> operator()(T logit, T, T target) const {
+  static constexpr int parameters = 1, derived = 0;
+  VAE_FAST_HD static void derive(T, T*) {}
+  VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
+    const T logit = p[0];
     const T e = exponential_of_minus_magnitude(logit);
     const T inverse = reciprocal(T(1) + e);
     const bool positive = logit > T(0);
-    ElementNll<T> out;
     // (softplus(x) - t x) without the cancellation: the step minus the target is exact or nearly so.
-    out.value = log1p_unit_plus(e, ((positive ? T(1) : T(0)) - target) * logit);
-    out.dparam = (positive ? inverse : e * inverse) - target;
-    out.dlogvar = T(0);
-    return out;
+    const T miss = (positive ? T(1) : T(0)) - target;
+    return {log1p_unit_plus(e, miss * logit), {(positive ? inverse : e * inverse) - target}};
   }
 };
 
 // -log N(target | mean, 1) - constant: half the squared error.
 template <class T>
 struct GaussianUnit {
-  static constexpr bool has_logvar = false;
-  VAE_FAST_HD ElementNll<T> operator()(T mean, T, T target) const {
-    const T difference = mean - target;
-    ElementNll<T> out;
-    out.value = T(0.5) * difference * difference;
-    out.dparam = difference;
-    out.dlogvar = T(0);
-    return out;
+  static constexpr int parameters = 1, derived = 0;
+  VAE_FAST_HD static void derive(T, T*) {}
+  VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
+    const T difference = p[0] - target;
+    return {T(0.5) * difference * difference, {difference}};
   }
 };
 
-// -log N(target | mean, e^logvar) - constant, the log-variance shared by all elements.
+// -log N(target | mean, e^logvar) - constant.
 template <class T>
-struct GaussianShared {
-  static constexpr bool has_logvar = true;
-  T logvar, precision;
-  VAE_FAST_HD ElementNll<T> operator()(T mean, T, T target) const {
-    const T difference = mean - target;
-    const T scaled = difference * precision;
-    ElementNll<T> out;
-    out.value = T(0.5) * (difference * scaled + logvar);
-    out.dparam = scaled;
-    out.dlogvar = T(0.5) * (T(1) - difference * scaled);
-    return out;
+struct Gaussian {
+  static constexpr int parameters = 2, derived = 1;
+  VAE_FAST_HD static void derive(T logvar, T* d) { d[0] = exponential(T(-0.5) * logvar); }
+  VAE_FAST_HD static Nll<T, 2> at(const T* p, const T* d, T target) {
+    const T scaled = times(p[0] - target, d[0]);
+    const T squares = scaled * scaled;
+    return {T(0.5) * (squares + p[1]), {times(scaled, d[0]), T(0.5) - T(0.5) * squares}};
   }
 };
 
-// -log N(target | mean, e^logvar) - constant, a log-variance per element.
+// -log Laplace(target | loc, 1) - constant: the absolute error.
 template <class T>
-struct GaussianElement {
-  static constexpr bool has_logvar = true;
-  VAE_FAST_HD ElementNll<T> operator()(T mean, T logvar, T target) const {
-    return GaussianShared<T>{logvar, exponential(-logvar)}(mean, logvar, target);
+struct LaplaceUnit {
+  static constexpr int parameters = 1, derived = 0;
+  VAE_FAST_HD static void derive(T, T*) {}
+  VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
+    const T difference = p[0] - target;
+    const T size = difference < T(0) ? -difference : difference;
+    return {size, {difference == T(0) ? T(0) : difference < T(0) ? T(-1) : size > T(0) ? T(1) : size}};
+  }
+};
+
+// -log Laplace(target | loc, e^logscale) - constant.
+template <class T>
+struct Laplace {
+  static constexpr int parameters = 2, derived = 1;
+  VAE_FAST_HD static void derive(T logscale, T* d) { d[0] = exponential(-logscale); }
+  VAE_FAST_HD static Nll<T, 2> at(const T* p, const T* d, T target) {
+    const T unit[1] = {p[0]};
+    const Nll<T, 1> error = LaplaceUnit<T>::at(unit, d, target);
+    const T scaled = times(error.value, d[0]);
+    return {scaled + p[1], {times(error.grad[0], d[0]), T(1) - scaled}};
+  }
+};
+
+// -log Poisson(target | e^log_rate), in full or without log Gamma(target + 1). With d = log_rate - log(target),
+// a positive count costs what it costs at the best rate and target (e^d - 1 - d), where nothing cancels:
+//
+//   log(2 pi t) / 2 + remainder(1 / t) + t (e^d - 1 - d)
+//
+// Below 1 it is e^log_rate - t log_rate + log Gamma(t + 1), two steps of the recurrence up. No likelihood is
+// defined for targets of -1 and less: NaN.
+template <class T, bool full>
+struct Poisson {
+  static constexpr int parameters = 1, derived = 0;
+  VAE_FAST_HD static void derive(T, T*) {}
+  VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
+    const T log_rate = p[0];
+    const bool small = target < T(1);
+    const T y = small ? target + T(2) : target;
+    const T distance = small ? log_rate : subtract_log(log_rate, y);
+    const T power = exponential(distance);
+    const Expm1<T> e = expm1_and_minus(distance);
+    const T slope = small ? power - target : target * e.value;
+    if (!full) return {(small ? power : target * power) - times(target, log_rate), {slope}};
+    const T log_y = -subtract_log(T(0), y);
+    const T best = T(0.5) * (log_y + T(1.8378770664093453)) + stirling_remainder(T(1) / y);
+    const T steps = -subtract_log(T(0), small ? (target + T(1)) * y : T(1));
+    const T gamma = target == T(0) ? T(0) : y * log_y - y + best - steps;
+    const T below = target > T(-1) ? power - times(target, log_rate) + gamma : T(NAN);
+    return {small ? below : best + target * e.minus, {slope}};
   }
 };
 

@@ -1,23 +1,27 @@
 """The table of calls: every public function in every variant, its inputs and its float64 truth.
 
-A new variant is one entry here and reaches the tests of values, gradients, layouts, compilation and
-determinism, on every backend.
+A likelihood's row in the registry and its line in `truth` make its cases, which reach the tests of
+values, gradients, layouts, compilation and determinism, on every backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 import vae_fast as vf
+from vae_fast.likelihoods import LIKELIHOODS, Likelihood
 
 from . import truth
 from .truth import Terms
 
 Inputs = dict[str, Tensor]
+Shape = tuple[int, ...]
+Shapes = dict[str, Shape]
+Parameters = Callable[[int, Shape, int], Shapes]
 ALL = ("none", "sample", "batchmean", "sum", "mean")
 PER_SAMPLE = ("sample", "batchmean", "sum")
 BETA = 0.7
@@ -33,20 +37,24 @@ class Case:
         call: the function on its inputs with a reduction.
         parts: pairs (terms, lead) whose reductions add up to the result, from float64 inputs.
         reductions: those the function takes.
-        constants: inputs without gradients, from a generator and (B, event).
+        weight: "", "factor" or "mask": what the input "weight" is.
+        kind: of the target.
+        likelihood: name of the registry's row, empty without one.
     """
 
     name: str
-    parameters: Callable[[int, tuple[int, ...], int], dict[str, tuple[int, ...]]]
+    parameters: Parameters
     call: Callable[[Inputs, str], Tensor]
     parts: Callable[[Inputs], list[tuple[Terms, int]]]
     reductions: tuple[str, ...] = ALL
-    weighted: bool = False
+    weight: str = ""
+    kind: str = ""
+    likelihood: str = ""
 
     def make(
         self,
         batch: int = 5,
-        event: tuple[int, ...] = (3, 7),
+        event: Shape = (3, 7),
         latent: int = 4,
         dtype: torch.dtype = torch.float32,
         target: torch.dtype | None = None,
@@ -55,14 +63,18 @@ class Case:
         inputs: Inputs = {}
         for name, shape in self.parameters(batch, event, latent).items():
             inputs[name] = (1.5 * torch.randn(shape)).to(dtype).requires_grad_()
-        if "x" in inputs:
-            inputs["target"] = random_target((batch, *event), target or dtype)
-        if self.weighted:
+        if self.kind:
+            made = random_counts if self.kind == "count" else random_target
+            inputs["target"] = made((batch, *event), target or dtype)
+        if self.weight == "mask":
+            inputs["weight"] = torch.rand(batch, *event) < 0.7
+            inputs["weight"].view(-1)[:1] = True  # the mean of nothing is NaN
+        elif self.weight:
             inputs["weight"] = torch.rand(event).to(dtype)
         return inputs
 
 
-def random_target(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def random_target(shape: Shape, dtype: torch.dtype) -> Tensor:
     """Values in [0, 1], or whole bytes, or bits."""
     if dtype == torch.uint8:
         return torch.randint(0, 256, shape, dtype=torch.uint8)
@@ -70,45 +82,43 @@ def random_target(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return uniform < 0.5 if dtype == torch.bool else uniform.to(dtype)
 
 
-def _x(batch: int, event: tuple[int, ...], latent: int) -> dict[str, tuple[int, ...]]:
+def random_counts(shape: Shape, dtype: torch.dtype) -> Tensor:
+    """Whole numbers, half of them zero, some large."""
+    rate = torch.rand(shape).pow(4) * 200 * (torch.rand(shape) < 0.5)
+    return torch.poisson(rate).clamp(max=1 if dtype == torch.bool else 255).to(dtype)
+
+
+def _x(batch: int, event: Shape, latent: int) -> Shapes:
     return {"x": (batch, *event)}
 
 
-def _x_samples(batch: int, event: tuple[int, ...], latent: int) -> dict[str, tuple[int, ...]]:
+def _x_samples(batch: int, event: Shape, latent: int) -> Shapes:
     return {"x": (3, batch, *event)}
 
 
-def _with(
-    base: Callable[[int, tuple[int, ...], int], dict[str, tuple[int, ...]]],
-    **extra: Callable[[int, tuple[int, ...], int], tuple[int, ...]],
-) -> Callable[[int, tuple[int, ...], int], dict[str, tuple[int, ...]]]:
-    def shapes(batch: int, event: tuple[int, ...], latent: int) -> dict[str, tuple[int, ...]]:
+def _with(base: Parameters, **extra: Callable[[int, Shape, int], Shape]) -> Parameters:
+    def shapes(batch: int, event: Shape, latent: int) -> Shapes:
         added = {name: shape(batch, event, latent) for name, shape in extra.items()}
         return base(batch, event, latent) | added
 
     return shapes
 
 
-def _nothing(batch: int, event: tuple[int, ...], latent: int) -> dict[str, tuple[int, ...]]:
+def _nothing(batch: int, event: Shape, latent: int) -> Shapes:
     return {}
 
 
 _LATENT = {"mu": lambda b, e, z: (b, z), "logvar": lambda b, e, z: (b, z)}
-_weighted = {"weighted": True}
 
 
 def _lead(i: Inputs) -> int:
     return i["x"].dim() - i["target"].dim() + 1
 
 
-def _bernoulli(i: Inputs) -> list[tuple[Terms, int]]:
-    terms = truth.bernoulli(i["x"], i["target"])
-    return [(terms.times(i["weight"]) if "weight" in i else terms, _lead(i))]
-
-
-def _gaussian(constant: bool) -> Callable[[Inputs], list[tuple[Terms, int]]]:
+def _nll(likelihood: str, full: bool = True) -> Callable[[Inputs], list[tuple[Terms, int]]]:
     def parts(i: Inputs) -> list[tuple[Terms, int]]:
-        terms = truth.gaussian(i["x"], i["target"], i.get("params_logvar"), constant)
+        second = (i["second"],) if "second" in i else ()
+        terms = truth.LIKELIHOODS[likelihood](i["x"], i["target"], *second, full=full)
         return [(terms.times(i["weight"]) if "weight" in i else terms, _lead(i))]
 
     return parts
@@ -122,20 +132,15 @@ def _given_kl(i: Inputs) -> Terms:
     return Terms(i["kl"], i["kl"].abs(), {"kl": torch.ones_like(i["kl"])})
 
 
-def _call_bernoulli(i: Inputs, reduction: str) -> Tensor:
-    return vf.bernoulli_nll(i["x"], i["target"], weight=i.get("weight"), reduction=reduction)
+def _call_nll(likelihood: str, full: bool = True) -> Callable[[Inputs, str], Tensor]:
+    function = getattr(vf, f"{likelihood}_nll")
+    row = LIKELIHOODS[likelihood]
+    options = {} if row.constants == row.full_constants else {"full": full}
 
-
-def _call_gaussian(full: bool) -> Callable[[Inputs, str], Tensor]:
     def call(i: Inputs, reduction: str) -> Tensor:
-        return vf.gaussian_nll(
-            i["x"],
-            i["target"],
-            i.get("params_logvar"),
-            full=full,
-            weight=i.get("weight"),
-            reduction=reduction,
-        )
+        second = (i["second"],) if "second" in i else ()
+        weight = i.get("weight")
+        return function(i["x"], i["target"], *second, weight=weight, reduction=reduction, **options)
 
     return call
 
@@ -147,9 +152,8 @@ def _call_kl(i: Inputs, reduction: str) -> Tensor:
 
 def _call_elbo(likelihood: str) -> Callable[[Inputs, str], Tensor]:
     def call(i: Inputs, reduction: str) -> Tensor:
-        params = (i["x"], i["params_logvar"]) if "params_logvar" in i else i["x"]
         return vf.elbo_loss(
-            params,
+            (i["x"], i["second"]) if "second" in i else i["x"],
             i["target"],
             kl=i.get("kl"),
             mu=i.get("mu"),
@@ -167,14 +171,68 @@ def _call_vae(i: Inputs, reduction: str) -> Tensor:
     return vf.vae_loss(i["x"], i["target"], i["mu"], i["logvar"], beta=BETA, reduction=reduction)
 
 
-def _elbo(
-    recon: Callable[[Inputs], list[tuple[Terms, int]]],
-) -> Callable[[Inputs], list[tuple[Terms, int]]]:
+def _elbo_parts(likelihood: str) -> Callable[[Inputs], list[tuple[Terms, int]]]:
     def parts(i: Inputs) -> list[tuple[Terms, int]]:
         kl = _given_kl(i) if "kl" in i else truth.kl(i["mu"], i["logvar"])
-        return [*recon(i), (kl.times(BETA), 1)]
+        return [*_nll(likelihood)(i), (kl.times(BETA), 1)]
 
     return parts
+
+
+# How a parameter is shared.
+BINDINGS: dict[str, Callable[[int, Shape, int], Shape]] = {
+    "element": lambda b, e, z: (b, *e),
+    "column": lambda b, e, z: e,
+    "sample": lambda b, e, z: (b, *(1 for _ in e)),
+    "one": lambda b, e, z: (),
+    "channel": lambda b, e, z: (*e[:1], *(1 for _ in e[1:])),
+}
+
+
+def _of_row(row: Likelihood) -> Iterator[Case]:
+    """A likelihood alone, weighted, masked; and with each way to share its second parameter."""
+
+    def case(
+        suffix: str, shapes: Parameters, full: bool = True, weight: str = "", samples: bool = False
+    ) -> Case:
+        return Case(
+            row.name + suffix,
+            shapes,
+            _call_nll(row.name, full),
+            _nll(row.name, full),
+            (*ALL, "draw") if samples else ALL,
+            weight,
+            row.target,
+            row.name,
+        )
+
+    yield case("", _x)
+    yield case("-weight", _x, full=False, weight="factor")
+    yield case("-samples-mask", _x_samples, weight="mask", samples=True)
+    if len(row.parameters) < 2:
+        return
+    for binding, shape in BINDINGS.items():
+        samples = binding in ("column", "sample")
+        yield case(
+            f"-{binding}",
+            _with(_x_samples if samples else _x, second=shape),
+            full=binding != "one",
+            weight={"one": "factor", "sample": "mask"}.get(binding, ""),
+            samples=samples,
+        )
+
+
+def _elbo_case(name: str, likelihood: str, shapes: Parameters, weight: str = "") -> Case:
+    return Case(
+        name,
+        shapes,
+        _call_elbo(likelihood),
+        _elbo_parts(likelihood),
+        PER_SAMPLE,
+        weight,
+        LIKELIHOODS[likelihood].target,
+        likelihood,
+    )
 
 
 CASES = [
@@ -198,60 +256,29 @@ CASES = [
         _call_kl,
         _kl,
     ),
-    Case("bernoulli", _x, _call_bernoulli, _bernoulli),
-    Case("bernoulli-weight", _x, _call_bernoulli, _bernoulli, **_weighted),
-    Case("bernoulli-samples", _x_samples, _call_bernoulli, _bernoulli),
-    Case("gaussian-unit", _x, _call_gaussian(True), _gaussian(True)),
-    Case("gaussian-unit-samples", _x_samples, _call_gaussian(False), _gaussian(False)),
-    Case(
-        "gaussian-shared",
-        _with(_x, params_logvar=lambda b, e, z: ()),
-        _call_gaussian(True),
-        _gaussian(True),
-    ),
-    Case(
-        "gaussian-shared-weight-samples",
-        _with(_x_samples, params_logvar=lambda b, e, z: ()),
-        _call_gaussian(True),
-        _gaussian(True),
-        **_weighted,
-    ),
-    Case(
-        "gaussian-element",
-        _with(_x, params_logvar=lambda b, e, z: (b, *e)),
-        _call_gaussian(True),
-        _gaussian(True),
-    ),
-    Case(
-        "gaussian-broadcast-weight",
-        _with(_x, params_logvar=lambda b, e, z: e),
-        _call_gaussian(False),
-        _gaussian(False),
-        **_weighted,
-    ),
-    Case(
-        "elbo-kl",
-        _with(_x, kl=lambda b, e, z: (b,)),
-        _call_elbo("bernoulli"),
-        _elbo(_bernoulli),
-        PER_SAMPLE,
-    ),
-    Case(
-        "elbo-latent-samples",
-        _with(_x_samples, **_LATENT),
-        _call_elbo("bernoulli"),
-        _elbo(_bernoulli),
-        PER_SAMPLE,
-    ),
-    Case(
+    *(case for row in LIKELIHOODS.values() for case in _of_row(row)),
+    _elbo_case("elbo-kl", "bernoulli", _with(_x, kl=lambda b, e, z: (b,))),
+    _elbo_case("elbo-latent-samples", "bernoulli", _with(_x_samples, **_LATENT)),
+    _elbo_case(
         "elbo-gaussian-weight",
-        _with(_x, params_logvar=lambda b, e, z: (b, *e), **_LATENT),
-        _call_elbo("gaussian"),
-        _elbo(_gaussian(True)),
-        PER_SAMPLE,
-        **_weighted,
+        "gaussian",
+        _with(_x, second=BINDINGS["element"], **_LATENT),
+        "factor",
     ),
-    Case("vae", _with(_x, **_LATENT), _call_vae, _elbo(_bernoulli), PER_SAMPLE),
+    _elbo_case(
+        "elbo-laplace-column",
+        "laplace",
+        _with(_x, second=BINDINGS["column"], kl=lambda b, e, z: (b,)),
+    ),
+    Case(
+        "vae",
+        _with(_x, **_LATENT),
+        _call_vae,
+        _elbo_parts("bernoulli"),
+        PER_SAMPLE,
+        kind="unit",
+        likelihood="bernoulli",
+    ),
 ]
 BY_NAME = {case.name: case for case in CASES}
 CALLS = [(case, reduction) for case in CASES for reduction in case.reductions]

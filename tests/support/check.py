@@ -34,8 +34,8 @@ def check_case(case: Case, inputs: Inputs, reduction: str, grad: Tensor | None =
     want: Tensor = torch.zeros((), dtype=torch.float64)
     magnitude: Tensor = torch.zeros((), dtype=torch.float64)
     for terms, lead in parts:
-        want = want + truth.reduce(terms.values, reduction, lead)
-        magnitude = magnitude + truth.reduce(terms.magnitude, reduction, lead)
+        want = want + truth.reduce(terms.values, reduction, lead, terms.share)
+        magnitude = magnitude + truth.reduce(terms.magnitude, reduction, lead, terms.share)
     count = max(terms.values.numel() for terms, _ in parts)
     if reduction == "none":
         tolerance = element_tolerance(want, magnitude, result.dtype)
@@ -50,7 +50,7 @@ def check_case(case: Case, inputs: Inputs, reduction: str, grad: Tensor | None =
     truths = torch.autograd.grad(want, true_leaves, grad.double(), retain_graph=True)
     sizes = _gradient_magnitudes(parts, reduction, grad.double().abs())
     for (name, leaf), got, true in zip(leaves.items(), grads, truths, strict=True):
-        size = sizes["params" if name == "x" else name]
+        size = sizes[name]
         terms_per_element = size.numel() // max(true.numel(), 1)
         size = _sum_to(size, true)
         if terms_per_element > 1:
@@ -68,7 +68,8 @@ def _gradient_magnitudes(
     sizes: dict[str, Tensor] = {}
     for terms, lead in parts:
         elements = torch.zeros_like(terms.values, requires_grad=True)
-        (factor,) = torch.autograd.grad(truth.reduce(elements, reduction, lead), elements, grad)
+        reduced = truth.reduce(elements, reduction, lead, terms.share)
+        (factor,) = torch.autograd.grad(reduced, elements, grad)
         for name, partial in terms.partials.items():
             sizes[name] = (partial * factor).detach()
     return sizes

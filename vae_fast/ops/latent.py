@@ -82,7 +82,7 @@ def _(
     dtype = accumulate_dtype(mu)
     if reduction == NONE:
         others = ((logvar, 1), (prior_mu, 1), (prior_logvar, 1))
-        return layout.empty_rows(mu, 1, others, dtype)
+        return layout.Order(mu, 1, others).empty(mu, dtype)
     return mu.new_empty(mu.shape[:1] if reduction == SAMPLE else (), dtype=dtype)
 
 
@@ -104,7 +104,7 @@ def _(
     )
     inputs = (mu, logvar, prior_mu, prior_logvar)
     return [
-        layout.empty_rows(mu, 1, others, t.dtype)
+        layout.Order(mu, 1, others).empty(mu, t.dtype)
         for bit, t in enumerate(inputs)
         if wants >> bit & 1 and t is not None
     ]

@@ -6,7 +6,7 @@ tensors of a call share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -43,27 +43,39 @@ def shares_order(t: Tensor, lead: int, strides: Sequence[int]) -> bool:
     return all(n == 1 or s == e for (n, s), e in zip(events, strides, strict=True))
 
 
-def empty_rows(
-    leader: Tensor, lead: int, others: Sequence[tuple[Tensor | None, int]], dtype: torch.dtype
-) -> Tensor:
-    """An empty tensor of the leader's shape with the strides that the kernels give it.
+class Order:
+    """The order of the elements of a row in memory that the tensors of a call share.
 
-    Args:
-        leader: the tensor that sets the layout.
-        lead: its number of leading (row) dimensions.
-        others: the other tensors of the call with their leading dimensions.
-        dtype: of the result.
+    Attributes:
+        events: the strides of the event dimensions, None for the logical order.
     """
-    if in_logical_order(leader, lead) or not fills_run(leader, lead):
-        return leader.new_empty(leader.shape, dtype=dtype)
-    strides = list(leader.stride()[lead:])
-    if not all(t is None or shares_order(t, n, strides) for t, n in others):
-        return leader.new_empty(leader.shape, dtype=dtype)
-    step = 1
-    for size in leader.shape[lead:]:
-        step = step * size
-    lead_strides: list[int] = []
-    for d in reversed(range(lead)):
-        lead_strides.insert(0, step)
-        step = step * max(leader.shape[d], 1)
-    return leader.new_empty_strided(leader.shape, lead_strides + strides, dtype=dtype)
+
+    def __init__(
+        self, leader: Tensor, lead: int, others: Iterable[tuple[Tensor | None, int]] = ()
+    ) -> None:
+        """
+        Args:
+            leader: the tensor that sets the order.
+            lead: its number of leading (row) dimensions.
+            others: the other tensors of the call with their leading dimensions.
+        """
+        self.events: list[int] | None = None
+        if in_logical_order(leader, lead) or not fills_run(leader, lead):
+            return
+        strides = list(leader.stride()[lead:])
+        if all(t is None or shares_order(t, n, strides) for t, n in others):
+            self.events = strides
+
+    def empty(self, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """An empty tensor of a shape that ends with the event, dense in this order."""
+        if self.events is None:
+            return like.new_empty(like.shape, dtype=dtype)
+        lead = like.dim() - len(self.events)
+        step = 1
+        for size in like.shape[lead:]:
+            step = step * size
+        strides: list[int] = []
+        for d in reversed(range(lead)):
+            strides.insert(0, step)
+            step = step * max(like.shape[d], 1)
+        return like.new_empty_strided(like.shape, strides + self.events, dtype=dtype)

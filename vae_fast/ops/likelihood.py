@@ -11,6 +11,7 @@ Nothing is ever scaled, and every gradient is rounded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -18,16 +19,16 @@ from torch import Tensor
 
 from ..reference import likelihood as reference
 from ..reference.dtypes import accumulate_dtype
-from ..reference.reduce import NONE, SAMPLE
+from ..reference.reduce import DRAW, NONE, SAMPLE
 from . import layout
 from .extension import define
 from .latent import gaussian_kl
 from .routing import differentiable_backward, needs_composite_backward, needs_grad, use_composite
 
+# The arguments of every operator here; csrc/loss.h has them as a struct.
 _ARGUMENTS = (
-    "Tensor param, Tensor? param_logvar, Tensor target, Tensor? weight, Tensor? kl, Tensor? mu,"
-    " Tensor? logvar, Tensor? beta_tensor, float beta, int likelihood, float constant,"
-    " int reduction"
+    "Tensor[] params, Tensor target, Tensor? weight, Tensor? kl, Tensor? mu, Tensor? logvar,"
+    " Tensor? beta_tensor, float beta, int likelihood, float[] constants, int reduction"
 )
 define(f"elbo({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
 define(f"elbo_with_grad({_ARGUMENTS}, int wants) -> (Tensor, Tensor, Tensor, Tensor[])")
@@ -39,24 +40,24 @@ _elbo_with_grad = torch.ops.vae_fast.elbo_with_grad.default
 _elbo_backward = torch.ops.vae_fast.elbo_backward.default
 _elbo_regrad = torch.ops.vae_fast.elbo_regrad.default
 
-# Tensor arguments in their order, and the bit of each that has a gradient in the kernels.
-_TENSORS = 8
-_BITS = {0: 1, 1: 2, 4: 4, 5: 8, 6: 16}
-_NO_GRADIENT = tuple(None for _ in range(12))
+# Autograd sees the arguments flat, each parameter one of its own: behind them stand target, weight,
+# kl, mu, logvar, beta_tensor, and four that are no tensors.
+_TENSORS, _OPTIONS = 6, 4
+# The bits of `wants`: parameter k has bit k, others have these by their place behind parameters.
+_BITS = {2: 1 << 8, 3: 1 << 9, 4: 1 << 10}
 _DOUBLE = torch.float64
 
 
-def _fake_loss(args: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
-    param, param_logvar, target, weight, kl, mu = args[:6]
-    reduction = args[11]
+def _fake_loss(params: Sequence[Tensor], *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    target, weight, kl, mu = args[:4]
+    reduction = args[9]
+    param = params[0]
     dtype = accumulate_dtype(param, kl, mu)
     if reduction == NONE:
-        lead = param.dim() - target.dim() + 1
-        shared = param_logvar is not None and param_logvar.dim() == 0
-        others = ((None if shared else param_logvar, lead), (target, 1), (weight, 1))
-        elements = layout.empty_rows(param, lead, others, dtype)
+        elements = _order(params, target, weight).empty(param, dtype)
         return elements, param.new_empty(0, dtype=dtype), param.new_empty(0, dtype=dtype)
-    shape = target.shape[:1] if reduction == SAMPLE else ()
+    lead = param.dim() - target.dim() + 1
+    shape = {SAMPLE: target.shape[:1], DRAW: param.shape[:lead]}.get(reduction, ())
     parts = (0,) if kl is None and mu is None else shape
     return (
         param.new_empty(shape, dtype=dtype),
@@ -65,47 +66,52 @@ def _fake_loss(args: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _fake_gradients(args: Sequence[Any], wants: int, grad: Tensor | None) -> list[Tensor]:
-    param, param_logvar, target, weight, kl, mu, logvar = args[:7]
-    lead = param.dim() - target.dim() + 1
-    shared = param_logvar is not None and param_logvar.dim() == 0
-    others = (
-        (None if shared else param_logvar, lead),
-        (target, 1),
-        (weight, 1),
-        (grad if args[11] == NONE else None, lead),
-    )
+def _order(
+    params: Sequence[Tensor], target: Tensor, weight: Tensor | None, grad: Tensor | None = None
+) -> layout.Order:
+    """The order of elements in memory that the kernels choose."""
+    lead = params[0].dim() - target.dim() + 1
+    whole = [(p, lead) for p in params[1:] if is_element(p, params[0])]
+    return layout.Order(params[0], lead, [*whole, (target, 1), (weight, 1), (grad, lead)])
+
+
+def is_element(param: Tensor, first: Tensor) -> bool:
+    """Whether a parameter has a value for each element."""
+    return param.shape == first.shape
+
+
+def _fake_gradients(
+    grad: Tensor | None, params: Sequence[Tensor], *args: Any
+) -> list[Tensor]:
+    target, weight, kl, mu, logvar = args[:5]
+    reduction, wants = args[9:11]
+    order = _order(params, target, weight, grad if reduction == NONE else None)
     grads = []
-    if wants & 1:
-        grads.append(layout.empty_rows(param, lead, others, param.dtype))
-    if wants & 2:
-        grads.append(
-            param_logvar.new_empty(())
-            if shared
-            else layout.empty_rows(param, lead, others, param_logvar.dtype)
-        )
-    if wants & 4:
+    for k, p in enumerate(params):
+        if wants >> k & 1:
+            ordered = is_element(p, params[0]) or p.dim() == target.dim() - 1
+            grads.append(order.empty(p, p.dtype) if ordered else p.new_empty(p.shape))
+    if wants & _BITS[2]:
         grads.append(kl.new_empty(kl.shape))
-    if wants & 8:
-        grads.append(layout.empty_rows(mu, 1, ((logvar, 1),), mu.dtype))
-    if wants & 16:
-        grads.append(layout.empty_rows(mu, 1, ((logvar, 1),), logvar.dtype))
+    for place, t in ((3, mu), (4, logvar)):
+        if wants & _BITS[place]:
+            grads.append(layout.Order(mu, 1, ((logvar, 1),)).empty(mu, t.dtype))
     return grads
 
 
 @torch.library.register_fake("vae_fast::elbo")
 def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _fake_loss(args)
+    return _fake_loss(*args)
 
 
 @torch.library.register_fake("vae_fast::elbo_with_grad")
 def _(*args: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    return (*_fake_loss(args), _fake_gradients(args, args[12], None))
+    return (*_fake_loss(*args), _fake_gradients(None, *args))
 
 
 @torch.library.register_fake("vae_fast::elbo_backward")
 def _(grad: Tensor, *args: Any) -> list[Tensor]:
-    return _fake_gradients(args, args[12], grad)
+    return _fake_gradients(grad, *args)
 
 
 @torch.library.register_fake("vae_fast::elbo_regrad")
@@ -113,79 +119,109 @@ def _(grad: Tensor, gradients: list[Tensor], *args: Any) -> None:
     return None
 
 
-def _wants(needed: Sequence[bool]) -> int:
-    return sum(bit for index, bit in _BITS.items() if needed[index])
+@cache
+def _plan(needed: tuple[bool, ...]) -> tuple[int, tuple[int, ...]]:
+    """`wants` for the flat arguments that need a gradient, and their places."""
+    parameters = len(needed) - _TENSORS - _OPTIONS
+    bits = {k: 1 << k for k in range(parameters)}
+    bits |= {parameters + place: bit for place, bit in _BITS.items()}
+    places = tuple(place for place in bits if needed[place])
+    return sum(bits[place] for place in places), places
 
 
-def _place(grads: Sequence[Tensor], needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+def _place(grads: Sequence[Tensor], needed: tuple[bool, ...]) -> list[Tensor | None]:
     """Puts the gradients that were wanted in the places of their inputs."""
-    placed: list[Tensor | None] = list(_NO_GRADIENT)
-    found = iter(grads)
-    for index in _BITS:
-        if needed[index]:
-            placed[index] = next(found)
-    return tuple(placed)
+    placed: list[Tensor | None] = [None] * len(needed)
+    for place, grad in zip(_plan(needed)[1], grads, strict=True):
+        placed[place] = grad
+    return placed
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:_TENSORS])
-    ctx.options = inputs[_TENSORS:]
+def _save(ctx: Any, args: Sequence[Any], output: tuple[Tensor, ...]) -> None:
+    """Of the flat arguments."""
+    ctx.save_for_backward(*args[:-_OPTIONS])
+    ctx.options = args[-_OPTIONS:]
     ctx.mark_non_differentiable(*output[1:3])
     ctx.set_materialize_grads(False)
 
 
-def _recompute(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+def _recompute(ctx: Any, grad: Tensor, needed: tuple[bool, ...]) -> list[Tensor | None]:
+    saved = ctx.saved_tensors
+    parameters = len(saved) - _TENSORS
+    args = (*saved[parameters:], *ctx.options)
+    return _place(_elbo_backward(grad, saved[:parameters], *args, _plan(needed)[0]), needed)
+
+
+def _setup_registered(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _save(ctx, (*inputs[0], *inputs[1:]), output)
+
+
+def _backward_registered(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    of_params, *of_others = ctx.needs_input_grad
+    parameters = len(of_params)
     if grad is None:
-        return _NO_GRADIENT
-    needed = ctx.needs_input_grad
-    return _place(_elbo_backward(grad, *ctx.saved_tensors, *ctx.options, _wants(needed)), needed)
+        return [None] * parameters, *[None] * (_TENSORS + _OPTIONS)
+    placed = _recompute(ctx, grad, (*of_params, *of_others))
+    return placed[:parameters], *placed[parameters:]
 
 
-torch.library.register_autograd("vae_fast::elbo", _recompute, setup_context=_setup)
+torch.library.register_autograd(
+    "vae_fast::elbo", _backward_registered, setup_context=_setup_registered
+)
+
+
+def _composite(parameters: int) -> Any:
+    """The reference on flat arguments."""
+    return lambda *args: reference.elbo(args[:parameters], *args[parameters:])
 
 
 class _ELBO(torch.autograd.Function):
-    """Route four of `elbo`."""
+    """Route four of `elbo`, on flat arguments."""
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
         # A per-sample or per-element incoming gradient is almost never 1: no buffer then. Nor is
         # that of float16 parameters, which are trained under a gradient scaler; on a GPU the wasted
         # buffer would cost more than looking at its factor later.
-        likely_one = args[11] > SAMPLE and not (args[0].is_cuda and args[0].dtype == torch.float16)
-        wants = _wants(ctx.needs_input_grad) if likely_one else 0
-        loss, recon, kl, grads = _elbo_with_grad(*args, wants)
+        param, reduction = args[0], args[-1]
+        likely_one = reduction not in (NONE, SAMPLE, DRAW) and not (
+            param.is_cuda and param.dtype == torch.float16
+        )
+        parameters = len(args) - _TENSORS - _OPTIONS
+        wants = _plan(ctx.needs_input_grad)[0] if likely_one else 0
+        params = args[:parameters]
+        loss, recon, kl, grads = _elbo_with_grad(params, *args[parameters:], wants)
         ctx.gradients = grads if wants else None
-        _setup(ctx, args, (loss, recon, kl))
+        _save(ctx, args, (loss, recon, kl))
         return loss, recon, kl
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:
+        needed = ctx.needs_input_grad
         if grad is None:
-            return _NO_GRADIENT
+            return (None,) * len(needed)
         if needs_composite_backward(grad):
+            saved, tensors = ctx.saved_tensors, needed[:-_OPTIONS]
+            composite = _composite(len(saved) - _TENSORS)
             grads = differentiable_backward(
-                reference.elbo,
-                ctx.saved_tensors,
-                ctx.options,
-                ctx.needs_input_grad[:_TENSORS],
-                (grad, None, None),
+                composite, saved, ctx.options, tensors, (grad, None, None)
             )
-            return (*grads, None, None, None, None)
+            return (*grads, *(None,) * _OPTIONS)
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None or type(grad) is not Tensor:
-            return _recompute(ctx, grad)
+            return tuple(_recompute(ctx, grad, needed))
         if grad.is_cuda:
-            wants = _wants(ctx.needs_input_grad)
-            _elbo_regrad(grad, gradients, *ctx.saved_tensors, *ctx.options, wants)
+            saved = ctx.saved_tensors
+            parameters = len(saved) - _TENSORS
+            args = (*saved[parameters:], *ctx.options, _plan(needed)[0])
+            _elbo_regrad(grad, gradients, saved[:parameters], *args)
         elif grad.item() != 1.0:
-            return _recompute(ctx, grad)
-        return _place(gradients, ctx.needs_input_grad)
+            return tuple(_recompute(ctx, grad, needed))
+        return tuple(_place(gradients, needed))
 
 
 def elbo(
-    param: Tensor,
-    param_logvar: Tensor | None,
+    params: Sequence[Tensor],
     target: Tensor,
     weight: Tensor | None,
     kl: Tensor | None,
@@ -194,38 +230,41 @@ def elbo(
     beta_tensor: Tensor | None,
     beta: float,
     likelihood: int,
-    constant: float,
+    constants: Sequence[float],
     reduction: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, recon, kl): the ELBO; without a KL the negative log-likelihood and two empties.
 
     Arguments are checked by the caller.
+
+    Args:
+        params: of the likelihood. The first one has the whole shape, ``[B, ...]`` or
+            ``[L, B, ...]``; each other one this, that of the event (one value a column),
+            ``[B, 1, ...]`` (one a sample), or no dimension (one for all).
+        target: ``[B, ...]``.
+        weight: of the target's shape; bool is a mask.
+        kl: given, ``[B]``, or else
+        mu: of q, for the KL to N(0, 1), and
+        logvar: of q.
+        beta_tensor: factor of the KL, without dimensions.
+        beta: further factor.
+        likelihood: code of `vae_fast.likelihoods`.
+        constants: of the likelihood.
+        reduction: code.
     """
+    param = params[0]
     if mu is not None and param.is_cuda and (mu.dtype == _DOUBLE) != (param.dtype == _DOUBLE):
         # One kernel has one arithmetic: a latent in double gets its own.
         kl = gaussian_kl(mu, cast(Tensor, logvar), None, None, SAMPLE)
         mu = logvar = None
-    args = (
-        param,
-        param_logvar,
-        target,
-        weight,
-        kl,
-        mu,
-        logvar,
-        beta_tensor,
-        beta,
-        likelihood,
-        constant,
-        reduction,
-    )
+    args = (target, weight, kl, mu, logvar, beta_tensor, beta, likelihood, constants, reduction)
     # The kernels have no gradient of targets, weights and beta; PyTorch's autograd has.
     if use_composite(param) or needs_grad(target, weight, beta_tensor):
-        return reference.elbo(*args)
+        return reference.elbo(params, *args)
     if torch.compiler.is_compiling():
-        result: tuple[Tensor, Tensor, Tensor] = _elbo(*args)
-    elif needs_grad(param, param_logvar, kl, mu, logvar):
-        result = _ELBO.apply(*args)
+        result: tuple[Tensor, Tensor, Tensor] = _elbo(params, *args)
+    elif needs_grad(*params, kl, mu, logvar):
+        result = _ELBO.apply(*params, *args)
     else:
-        result = _elbo_with_grad(*args, 0)[:3]
+        result = _elbo_with_grad(params, *args, 0)[:3]
     return result

@@ -4,7 +4,3 @@ transforms.
 Same arguments, dtypes and results as the registered operators of `vae_fast.ops`, differentiable any
 number of times by PyTorch's own autograd.
 """
-
-from . import categorical, latent, likelihood
-
-__all__ = ["categorical", "latent", "likelihood"]

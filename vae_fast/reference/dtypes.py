@@ -12,9 +12,9 @@ def accumulate_dtype(*tensors: Tensor | None) -> torch.dtype:
     return torch.float64 if is_double else torch.float32
 
 
-def as_target(target: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 is read as x / 255, bool as 0 and 1, floating point as it is."""
-    if target.dtype != torch.uint8:
+def as_target(target: Tensor, dtype: torch.dtype, *, bytes_to_unit: bool) -> Tensor:
+    """The target's numbers; with ``bytes_to_unit`` uint8 is read as x / 255."""
+    if target.dtype != torch.uint8 or not bytes_to_unit:
         return target.to(dtype)
     # By a tensor: dividing by a number, PyTorch multiplies by its rounded reciprocal on a GPU.
     return target.to(dtype) / target.new_full((), 255, dtype=dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .dtypes import accumulate_dtype
+from .elements import times_exp
 from .noise import normal
 from .reduce import SAMPLE, reduce_elements
 
@@ -18,12 +19,11 @@ def kl_elements(
     difference, ratio = mu.to(dtype), logvar.to(dtype)
     if prior_mu is not None:
         difference = difference - prior_mu.to(dtype)
-    squares = difference.square()
     if prior_logvar is not None:
         prior_logvar = prior_logvar.to(dtype)  # once: two casts would round two gradients
-        squares = squares * torch.exp(-prior_logvar)
+        difference = times_exp(difference, -0.5 * prior_logvar)
         ratio = ratio - prior_logvar
-    return 0.5 * (squares + (torch.expm1(ratio) - ratio))
+    return 0.5 * (difference.square() + (torch.expm1(ratio) - ratio))
 
 
 def reparameterize_kl(

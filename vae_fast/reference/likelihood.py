@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..likelihoods import BY_CODE
 from .dtypes import accumulate_dtype, as_target
 from .latent import kl_elements
 from .reduce import SAMPLE, reduce_elements, reduce_rows
 
 
-def bernoulli_elements(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross entropy with logits: (1 - t) x + softplus(-x)."""
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-
-
-def gaussian_elements(mean: Tensor, logvar: Tensor | None, target: Tensor) -> Tensor:
-    """((x - mean)^2 e^-logvar + logvar) / 2, without the constant."""
-    squares = (mean - target).square()
-    if logvar is None:
-        return 0.5 * squares
-    return 0.5 * (squares * torch.exp(-logvar) + logvar)
-
-
 def elbo(
-    param: Tensor,
-    param_logvar: Tensor | None,
+    params: Sequence[Tensor],
     target: Tensor,
     weight: Tensor | None,
     kl: Tensor | None,
@@ -35,19 +23,24 @@ def elbo(
     beta_tensor: Tensor | None,
     beta: float,
     likelihood: int,
-    constant: float,
+    constants: Sequence[float],
     reduction: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """loss = recon + beta KL and its two parts, the parts detached; without a KL they are empty."""
+    param = params[0]
     dtype = accumulate_dtype(param)
-    x = param.to(dtype)
-    t = as_target(target, dtype).expand_as(x)
-    if likelihood == 0:
-        elements = bernoulli_elements(x, t)
-    else:
-        elements = gaussian_elements(x, None if param_logvar is None else param_logvar.to(dtype), t)
-    elements = elements + constant
-    if weight is not None:
+    x = [p.to(dtype) for p in params]
+    row = BY_CODE[likelihood]
+    t = as_target(target, dtype, bytes_to_unit=row.bytes_to_unit).expand_as(param)
+    mask = weight if weight is not None and weight.dtype == torch.bool else None
+    if mask is not None:
+        # What is masked is replaced before the formula: its gradient would be 0 times NaN.
+        t = torch.where(mask, t, 0.5)
+        x = [torch.where(mask, p, 0.5) for p in x]
+    elements = row.formula(x, t, constants[1:]) + constants[0]
+    if mask is not None:
+        elements = torch.where(mask, elements, 0.0)
+    elif weight is not None:
         elements = elements * weight.to(dtype)
 
     nothing = torch.empty(0, dtype=accumulate_dtype(param, kl, mu), device=param.device)

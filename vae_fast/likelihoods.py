@@ -1,0 +1,127 @@
+"""The registry of likelihoods: one row each.
+
+Argument checks, `elbo_loss`, the tables of tests, benchmarks and documentation, and the operators'
+arguments follow from a row. How one is added: CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .reference import elements
+
+Formula = Callable[[Sequence[Tensor], Tensor, Sequence[float]], Tensor]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a likelihood.
+
+    Attributes:
+        name: the keyword of its function.
+        meaning: for the documentation.
+        optional: may be left out; what stands for it is then part of the meaning.
+    """
+
+    name: str
+    meaning: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A family of distributions of one target given parameters.
+
+    Attributes:
+        code: the operators', that of csrc/operand.h.
+        name: of the family, for ``likelihood=`` of `elbo_loss`.
+        parameters: in the order of the operators; the first one has the shape of the target, the
+            optional ones come last.
+        target: "unit" (numbers in [0, 1]; uint8 is read as t / 255), "real" (uint8 likewise) or
+            "count" (whole numbers of any integer dtype).
+        formula: its elements in `reference`.
+        full_constants: the operators' constants in full: what is added to every element, then
+            what the formula takes.
+        constants: the same without what does not depend on parameters.
+        source: where the formula is from.
+        names: of the parameters.
+        required: the number of parameters that cannot be left out.
+    """
+
+    code: int
+    name: str
+    parameters: tuple[Parameter, ...]
+    target: str
+    formula: Formula
+    full_constants: tuple[float, ...]
+    constants: tuple[float, ...]
+    source: str
+    names: tuple[str, ...] = field(init=False)
+    required: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(p.name for p in self.parameters))
+        object.__setattr__(self, "required", sum(not p.optional for p in self.parameters))
+
+    @property
+    def bytes_to_unit(self) -> bool:
+        """Whether uint8 targets are read as t / 255."""
+        return self.target in ("unit", "real")
+
+BERNOULLI = Likelihood(
+    0,
+    "bernoulli",
+    (Parameter("logits", "log-odds of 1"),),
+    "unit",
+    elements.bernoulli,
+    (0.0,),
+    (0.0,),
+    "torch.nn.functional.binary_cross_entropy_with_logits",
+)
+GAUSSIAN = Likelihood(
+    1,
+    "gaussian",
+    (Parameter("mean", "mean"), Parameter("logvar", "log-variance, 0 if left out", True)),
+    "real",
+    elements.gaussian,
+    (0.5 * math.log(2 * math.pi),),
+    (0.0,),
+    "Kingma and Welling 2013, appendix C.2",
+)
+LAPLACE = Likelihood(
+    2,
+    "laplace",
+    (Parameter("loc", "median"), Parameter("logscale", "log of the scale, 0 if left out", True)),
+    "real",
+    elements.laplace,
+    (math.log(2),),
+    (0.0,),
+    "torch.distributions.Laplace",
+)
+POISSON = Likelihood(
+    3,
+    "poisson",
+    (Parameter("log_rate", "log of the mean"),),
+    "count",
+    elements.poisson,
+    (0.0, 1.0),
+    (0.0, 0.0),
+    "torch.distributions.Poisson",
+)
+
+BY_CODE = (BERNOULLI, GAUSSIAN, LAPLACE, POISSON)
+LIKELIHOODS = {row.name: row for row in BY_CODE}
+assert all(row.code == code for code, row in enumerate(BY_CODE))
+
+
+def find(name: object) -> Likelihood:
+    """The row of a name; raises ValueError with the known names otherwise."""
+    row = LIKELIHOODS.get(name) if isinstance(name, str) else None
+    if row is None:
+        known = ", ".join(map(repr, LIKELIHOODS))
+        raise ValueError(f"likelihood: got {name!r}, expected one of {known}")
+    return row
