@@ -23,9 +23,10 @@ needs_interpreter = pytest.mark.skipif(
 )
 
 WITHOUT_EXTENSION = """
-import importlib.util, sys, warnings
-find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *a: None if name == "vae_fast._C" else find(name, *a)
+import sys, warnings
+from pathlib import Path
+exists = Path.exists
+Path.exists = lambda self, **k: not self.name.startswith("_C.") and exists(self, **k)
 import torch
 import vae_fast as vf
 with warnings.catch_warnings(record=True) as caught:

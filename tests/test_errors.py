@@ -221,9 +221,9 @@ ERRORS: list[tuple[str, Call, type[Exception], tuple[str, ...]]] = [
     ("seed type", lambda: vf.reparameterize(MU, LOGVAR, seed=1.0), TypeError, ("seed", "float")),  # type: ignore[arg-type]
     (
         "seed range",
-        lambda: vf.reparameterize(MU, LOGVAR, seed=2**63),
+        lambda: vf.reparameterize(MU, LOGVAR, seed=2**64),
         ValueError,
-        ("seed", str(2**63), "64-bit"),
+        ("seed", str(2**64), "64-bit"),
     ),
     (
         "seed tensor",

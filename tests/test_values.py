@@ -203,7 +203,9 @@ def test_a_masked_mean_is_that_of_the_rest(backend: str) -> None:
 
 
 @pytest.mark.parametrize("strides", ["stride 0", "cat", "transposed"])
-@pytest.mark.parametrize("name", ["bernoulli", "gaussian-element", "kl-prior", "bernoulli-samples-mask"])
+@pytest.mark.parametrize(
+    "name", ["bernoulli", "gaussian-element", "kl-prior", "bernoulli-samples-mask"]
+)
 def test_incoming_gradients_of_any_stride(poisoned: None, name: str, strides: str) -> None:
     case = BY_NAME[name]
     inputs = case.make(batch=4, event=(6, 5), latent=30)

@@ -37,7 +37,8 @@ def gumbel_softmax_kl(
 
     Args:
         logits: ``[B, ..., K]``, K categories; -inf makes a category impossible.
-        tau: temperature, a positive number or a 0-dimensional tensor without a gradient.
+        tau: temperature, a positive number or a 0-dimensional tensor without a gradient. A tensor
+            that is not positive gives NaN, and so does a number in a compiled function.
         hard: y is one-hot, an exact sample of q; its gradient is that of the soft y
             (straight-through).
         seed: key of the noise, an int or an int64 tensor with one element. By default it is drawn
@@ -57,26 +58,15 @@ def gumbel_softmax_kl(
     Mnih and Teh 2017, The Concrete Distribution; `torch.nn.functional.gumbel_softmax`.
     """
     _require_logits("logits", logits)
-    tau_tensor: Tensor | None = None
-    if isinstance(tau, Tensor):
-        if tau.dim() != 0 or not tau.is_floating_point():
-            raise ValueError(
-                f"tau: got a tensor of {tau.dtype} and shape {checks.shape_of(tau)}, expected a"
-                " number or a 0-dimensional floating-point tensor"
-            )
-        if tau.requires_grad:
-            raise ValueError("tau: got a tensor that requires a gradient, and it has none")
-        checks.require_same_device("tau", tau, "logits", logits)
-        tau_tensor, tau = tau, 1.0
-    elif isinstance(tau, bool) or not isinstance(tau, (float, int, torch.SymFloat)):
-        raise TypeError(f"tau: expected a number or a tensor, got {type(tau).__name__}")
-    elif torch.compiler.is_compiling():
-        # As a tensor it may change without a new compilation; a product stays symbolic.
-        tau_tensor = torch.ones((), dtype=torch.float64, device=logits.device) * tau
-        tau = 1.0
-    elif not (math.isfinite(tau) and tau > 0):
-        raise ValueError(f"tau: got {tau}, expected a positive number")
-    return _operator(logits, key_of_noise(logits, seed, generator), tau_tensor, tau, hard)
+    number, tau_tensor = checks.factor("tau", tau, "logits", logits)
+    if tau_tensor is None:
+        if not (math.isfinite(number) and number > 0):
+            raise ValueError(f"tau: got {number}, expected a positive number")
+    elif tau_tensor.requires_grad:
+        raise ValueError("tau: got a tensor that requires a gradient, and it has none")
+    else:  # whether it is positive, only the results can show
+        tau_tensor = torch.where(tau_tensor > 0, tau_tensor, torch.nan)
+    return _operator(logits, key_of_noise(logits, seed, generator), tau_tensor, number, hard)
 
 
 def categorical_kl(

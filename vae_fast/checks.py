@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any, cast
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ REDUCTIONS = {
     "mean": MEAN,
 }
 PARAMETER_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+_PLAIN = frozenset((Tensor, torch.nn.Parameter))
 _TARGET_DTYPES = PARAMETER_DTYPES | {torch.uint8, torch.bool}
 _COUNT_DTYPES = _TARGET_DTYPES | {torch.int16, torch.int32, torch.int64}
 
@@ -28,27 +31,41 @@ def shape_of(t: Tensor) -> str:
 
 
 def require_tensor(name: str, value: object) -> None:
+    """An ordinary tensor in memory."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: got a tensor of layout {value.layout}, expected a dense one")
+    if type(value).__name__ == "DTensor":
+        raise TypeError(
+            f"{name}: got a DTensor, expected a torch.Tensor: its own shard (to_local) or all of"
+            " it (full_tensor)"
+        )
 
 
 def require_parameter(name: str, value: object) -> None:
     """A floating-point tensor with a batch dimension."""
-    if not isinstance(value, Tensor):
+    if type(value) not in _PLAIN:
         require_tensor(name, value)
-    elif value.dtype not in PARAMETER_DTYPES:
+    assert isinstance(value, Tensor)
+    if value.dtype not in PARAMETER_DTYPES:
         raise TypeError(
             f"{name}: got dtype {value.dtype}, expected float32, float64, bfloat16 or float16"
         )
-    elif value.dim() == 0:
+    if value.dim() == 0:
         raise ValueError(f"{name}: got a 0-dimensional tensor, expected a batch dimension first")
+    if value.layout is not torch.strided:
+        require_tensor(name, value)
 
 
 def require_target(kind: str, value: object) -> None:
     """A target of a likelihood's kind: "unit", "real" or "count"."""
-    if not isinstance(value, Tensor):
+    if type(value) not in _PLAIN:
         require_tensor("target", value)
-    elif kind == "count":
+    assert isinstance(value, Tensor)
+    if value.layout is not torch.strided:
+        require_tensor("target", value)
+    if kind == "count":
         if value.dtype not in _COUNT_DTYPES:
             raise TypeError(
                 f"target: got dtype {value.dtype}, expected counts: uint8, int16, int32, int64,"
@@ -61,7 +78,7 @@ def require_target(kind: str, value: object) -> None:
         )
 
 
-def count_or_none(name: str, value: object) -> int | None:
+def count_or_none(name: str, value: Any) -> int | None:
     """A positive whole number of any kind, None for None."""
     if value is None:
         return None
@@ -69,15 +86,17 @@ def count_or_none(name: str, value: object) -> int | None:
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name}: got {value}, expected at least 1")
-    return value if isinstance(value, torch.SymInt) else int(value)  # type: ignore[return-value]
+    return cast(int, value) if isinstance(value, torch.SymInt) else int(value)
 
 
-def factor(name: str, value: object, like: Tensor) -> tuple[float, Tensor | None]:
+def factor(name: str, value: Any, like_name: str, like: Tensor) -> tuple[float, Tensor | None]:
     """A factor as (a number, a 0-dimensional tensor or None), whose product it is.
 
     A number is any real one, NumPy's included. While compiling it becomes a tensor, which may
     change without a new compilation.
     """
+    if isinstance(value, numpy.ndarray) and value.ndim == 0:  # as Dynamo sees NumPy's scalars
+        value = torch.as_tensor(value).to(like.device)
     if isinstance(value, Tensor):
         if value.dim() != 0 or not value.is_floating_point():
             raise ValueError(
@@ -85,13 +104,13 @@ def factor(name: str, value: object, like: Tensor) -> tuple[float, Tensor | None
                 " number or a 0-dimensional floating-point tensor"
             )
         if value.device != like.device:
-            require_same_device(name, value, "target", like)
+            require_same_device(name, value, like_name, like)
         return 1.0, value
     if isinstance(value, bool) or not isinstance(value, (Real, torch.SymFloat)):
         raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
-    if torch.compiler.is_compiling() and value != 1.0:
-        return 1.0, torch.ones((), dtype=torch.float64, device=like.device) * value
-    return float(value), None
+    if torch.compiler.is_compiling():
+        return 1.0, torch.ones((), dtype=torch.float64, device=like.device) * cast(float, value)
+    return float(cast(float, value)), None
 
 
 def require_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -> None:

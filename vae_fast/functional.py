@@ -23,9 +23,8 @@ NaN and infinity propagate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from . import checks, likelihoods
@@ -87,12 +86,12 @@ def elbo_loss(
     Source: Kingma and Welling 2013, equation 3; Higgins et al. 2017 for beta.
     """
     row = likelihoods.find(likelihood)
-    listed = list(params) if isinstance(params, (tuple, list)) else [params]
+    listed: list[Any] = list(params) if isinstance(params, (tuple, list)) else [params]
     if not row.required <= len(listed) <= len(row.parameters):
         expected = ", ".join(p.name for p in row.parameters)
         raise ValueError(f"params: got {len(listed)} tensors, expected ({expected})")
-    single = isinstance(params, Tensor)
-    names = ["params"] if single else [f"params[{k}]" for k in range(len(listed))]
+    several = isinstance(params, (tuple, list))
+    names = [f"params[{k}]" for k in range(len(listed))] if several else ["params"]
     target = checked_target(row, listed[0], names[0], target)
     bound = checked_params(listed, names, target)
     weight = checked_weight(weight, target)
@@ -162,7 +161,7 @@ def _elbo(
             )
         if mu.device != target.device:
             checks.require_same_device("mu", mu, "target", target)
-    factor, beta_tensor = checks.factor("beta", beta, target)
+    factor, beta_tensor = checks.factor("beta", beta, "target", target)
     return _elbo_operator(
         params,
         target,

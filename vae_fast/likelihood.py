@@ -11,12 +11,15 @@ from . import checks, likelihoods
 from .likelihoods import Likelihood
 from .ops.likelihood import elbo as _elbo_operator
 from .reference.reduce import DRAW, MEAN, SAMPLE, SUM
+from .warning import warn
 
 
 def checked_target(row: Likelihood, params: Tensor, name: str, target: Tensor) -> Tensor:
     """Checks the first parameter, and the target against it: [B, ...] or [L, B, ...]."""
     checks.require_parameter(name, params)
     checks.require_target(row.target, target)
+    if target.dtype == torch.uint8 and row.bytes_to_unit:
+        _look_at_bytes(target)
     if params.device != target.device:
         checks.require_same_device("target", target, name, params)
     shape, target_shape = params.shape, target.shape
@@ -29,6 +32,22 @@ def checked_target(row: Likelihood, params: Tensor, name: str, target: Tensor) -
         shown = checks.shape_of(params)
         raise ValueError(f"{name}: got shape {shown}, expected at least one Monte Carlo sample")
     return target
+
+
+_looked_at_bytes = False
+
+
+def _look_at_bytes(target: Tensor) -> None:
+    """Warns if the first bytes that come look like bits."""
+    global _looked_at_bytes
+    if _looked_at_bytes or not target.is_cpu or torch.compiler.is_compiling():
+        return
+    _looked_at_bytes = True
+    if type(target) is Tensor and target.numel() and int(target.max()) <= 1:
+        warn(
+            "vae_fast: uint8 targets are read as t / 255, and these are all 0 or 1; convert bits to"
+            " bool"
+        )
 
 
 def checked_params(params: list[Tensor], names: Sequence[str], target: Tensor) -> list[Tensor]:

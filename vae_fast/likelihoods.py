@@ -72,6 +72,7 @@ class Likelihood:
         """Whether uint8 targets are read as t / 255."""
         return self.target in ("unit", "real")
 
+
 BERNOULLI = Likelihood(
     0,
     "bernoulli",

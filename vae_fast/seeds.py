@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,9 @@ def key_of_noise(
     like: Tensor, seed: int | Tensor | None, generator: torch.Generator | None
 ) -> Tensor:
     """An int64 tensor of one element on the device of `like`.
+
+    An int from 2^63 on, as half of those of `torch.initial_seed` are, stands for the signed number
+    with the same 64 bits.
 
     Raises:
         TypeError: the seed is neither an int nor a tensor.
@@ -29,8 +34,13 @@ def key_of_noise(
             )
         checks.require_same_device("seed", seed, "the parameters", like)
         return seed
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    if isinstance(seed, bool) or not isinstance(seed, (Integral, torch.SymInt)):
         raise TypeError(f"seed: expected an int or an int64 tensor, got {type(seed).__name__}")
-    if not -(2**63) <= seed < 2**63:
-        raise ValueError(f"seed: got {seed}, expected a 64-bit signed integer")
-    return torch.tensor([seed], dtype=torch.int64, device=like.device)
+    if not isinstance(seed, torch.SymInt):
+        seed = int(seed)
+        if not -(2**63) <= seed < 2**64:
+            raise ValueError(f"seed: got {seed}, expected a 64-bit integer")
+        if seed >= 2**63:
+            seed -= 2**64
+    # Filled on the device: a copy would make the host wait, and cannot be captured in a graph.
+    return torch.full((1,), seed, dtype=torch.int64, device=like.device)

@@ -61,7 +61,9 @@ def _size(difference: Tensor, target: Tensor) -> Tensor:
     return difference.abs() + (t if target.dtype == torch.uint8 else 0.0)
 
 
-def gaussian(mean: Tensor, target: Tensor, logvar: Tensor | None = None, full: bool = True) -> Terms:
+def gaussian(
+    mean: Tensor, target: Tensor, logvar: Tensor | None = None, full: bool = True
+) -> Terms:
     """-log Normal(mean, e^(logvar / 2)), in full with log(2 pi) / 2."""
     shift = 0.5 * math.log(2 * math.pi) if full else 0.0
     difference = mean - target_values(target)
@@ -81,7 +83,9 @@ def gaussian(mean: Tensor, target: Tensor, logvar: Tensor | None = None, full: b
     )
 
 
-def laplace(loc: Tensor, target: Tensor, logscale: Tensor | None = None, full: bool = True) -> Terms:
+def laplace(
+    loc: Tensor, target: Tensor, logscale: Tensor | None = None, full: bool = True
+) -> Terms:
     """-log Laplace(loc, e^logscale), in full with log 2."""
     shift = math.log(2) if full else 0.0
     difference = loc - target_values(target)

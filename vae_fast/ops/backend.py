@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..triton import registration as triton
+from ..warning import warn
 from . import extension
 
 BACKENDS = ("auto", "cpu", "cuda", "triton", "reference")
@@ -127,7 +127,7 @@ def _warn_once(missing: str) -> None:
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn(f"vae_fast uses its slow PyTorch reference: {missing}", stacklevel=6)
+        warn(f"vae_fast uses its slow PyTorch reference: {missing}")
 
 
 try:

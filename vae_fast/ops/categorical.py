@@ -10,7 +10,7 @@ from torch import Tensor
 from ..reference import categorical as reference
 from ..reference.dtypes import accumulate_dtype
 from .backend import serving
-from .extension import define
+from .extension import define, register_autograd, register_fake
 from .routing import differentiable_backward, needs_composite_backward, needs_grad, use_composite
 
 _SCHEMA = (
@@ -31,8 +31,8 @@ _raw = _ops.gumbel_softmax_kl_raw.default
 _backward = _ops.gumbel_softmax_kl_backward.default
 
 
-@torch.library.register_fake("vae_fast::gumbel_softmax_kl")
-@torch.library.register_fake("vae_fast::gumbel_softmax_kl_raw")
+@register_fake("gumbel_softmax_kl")
+@register_fake("gumbel_softmax_kl_raw")
 def _(
     logits: Tensor, seed: Tensor, tau_tensor: Tensor | None, tau: float, hard: bool
 ) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ def _(
     return logits.new_empty(logits.shape), kl
 
 
-@torch.library.register_fake("vae_fast::gumbel_softmax_kl_backward")
+@register_fake("gumbel_softmax_kl_backward")
 def _(
     grad_y: Tensor | None,
     grad_kl: Tensor | None,
@@ -66,7 +66,7 @@ def _gradients(
     return _backward(grad_y, grad_kl, *ctx.saved_tensors, ctx.tau), None, None, None, None
 
 
-torch.library.register_autograd("vae_fast::gumbel_softmax_kl", _gradients, setup_context=_setup)
+register_autograd("gumbel_softmax_kl", _gradients, _setup)
 
 
 class _Sample(torch.autograd.Function):

@@ -7,31 +7,72 @@ operators; their schemas are defined here, where operator tags exist in every ve
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
-library = torch.library.Library("vae_fast", "DEF")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 ISA_VARIABLE = "VAE_FAST_ISA"
+FOLDER = Path(__file__).parents[1]
+
+
+def _library() -> tuple[torch.library.Library, bool]:
+    """The operators' library, and whether this is the first import in this process.
+
+    PyTorch's dispatcher outlives a module that is removed from `sys.modules`: an import after that
+    finds the operators as they are.
+    """
+    namespace = torch.ops.vae_fast
+    found = vars(namespace).get("kept_library")
+    if found is not None:
+        return found, False
+    made = torch.library.Library("vae_fast", "DEF")
+    setattr(namespace, "kept_library", made)  # noqa: B010  (mypy knows operators alone there)
+    return made, True
+
+
+library, _first = _library()
 
 
 def define(schema: str) -> None:
     """Defines an operator whose kernels take any strides."""
-    library.define(schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout))
+    if _first:
+        library.define(schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout))
+
+
+def register_fake(name: str) -> Callable[[_Function], _Function]:
+    """`torch.library.register_fake` for an operator of ours."""
+
+    def register(function: _Function) -> _Function:
+        if _first:
+            torch.library.register_fake(f"vae_fast::{name}", function)
+        return function
+
+    return register
+
+
+def register_autograd(name: str, backward: Callable[..., Any], setup: Callable[..., None]) -> None:
+    """`torch.library.register_autograd` for an operator of ours."""
+    if _first:
+        torch.library.register_autograd(f"vae_fast::{name}", backward, setup_context=setup)
 
 
 def _load(module: str, what: str) -> tuple[str, str]:
     """Loads a shared object; returns (its path, "") or ("", why there is none)."""
-    spec = importlib.util.find_spec(f"vae_fast.{module}")
-    if spec is None or spec.origin is None:
+    path = FOLDER / f"{module}.abi3.so"
+    if not FOLDER.is_dir():
+        return "", f"{FOLDER} is no folder: no library can be loaded from inside an archive"
+    if not path.exists():
         return "", f"the compiled extension vae_fast.{module} is not installed ({what})"
     try:
-        torch.ops.load_library(spec.origin)
+        torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:
         return "", f"the compiled extension does not load: {str(error).splitlines()[0]}"
-    return spec.origin, ""
+    return str(path), ""
 
 
 def _isa_of(path: str) -> str:

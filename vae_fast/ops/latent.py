@@ -11,7 +11,7 @@ from ..reference import latent as reference
 from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import NONE, SAMPLE
 from . import layout
-from .extension import define
+from .extension import define, register_autograd, register_fake
 from .routing import differentiable_backward, needs_composite_backward, needs_grad, use_composite
 
 _SAMPLE_SCHEMA = (
@@ -43,8 +43,8 @@ _kl_raw = _ops.gaussian_kl_raw.default
 _kl_backward = _ops.gaussian_kl_backward.default
 
 
-@torch.library.register_fake("vae_fast::reparameterize_kl")
-@torch.library.register_fake("vae_fast::reparameterize_kl_raw")
+@register_fake("reparameterize_kl")
+@register_fake("reparameterize_kl_raw")
 def _(
     mu: Tensor,
     logvar: Tensor,
@@ -58,7 +58,7 @@ def _(
     return mu.new_empty(shape), kl
 
 
-@torch.library.register_fake("vae_fast::reparameterize_kl_backward")
+@register_fake("reparameterize_kl_backward")
 def _(
     grad_z: Tensor | None,
     grad_kl: Tensor | None,
@@ -70,8 +70,8 @@ def _(
     return mu.new_empty(mu.shape), logvar.new_empty(logvar.shape)
 
 
-@torch.library.register_fake("vae_fast::gaussian_kl")
-@torch.library.register_fake("vae_fast::gaussian_kl_raw")
+@register_fake("gaussian_kl")
+@register_fake("gaussian_kl_raw")
 def _(
     mu: Tensor,
     logvar: Tensor,
@@ -86,7 +86,7 @@ def _(
     return mu.new_empty(mu.shape[:1] if reduction == SAMPLE else (), dtype=dtype)
 
 
-@torch.library.register_fake("vae_fast::gaussian_kl_backward")
+@register_fake("gaussian_kl_backward")
 def _(
     grad: Tensor,
     mu: Tensor,
@@ -125,9 +125,7 @@ def _backward_sample(
     return grad_mu, grad_logvar, None, None, None, None
 
 
-torch.library.register_autograd(
-    "vae_fast::reparameterize_kl", _backward_sample, setup_context=_setup_sample
-)
+register_autograd("reparameterize_kl", _backward_sample, _setup_sample)
 
 
 class _Sample(torch.autograd.Function):
@@ -198,7 +196,7 @@ def _kl_gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
     return [next(found) if need else None for need in needed]
 
 
-torch.library.register_autograd("vae_fast::gaussian_kl", _backward_kl, setup_context=_setup_kl)
+register_autograd("gaussian_kl", _backward_kl, _setup_kl)
 
 
 def _kl_composite(*args: Any) -> tuple[Tensor, ...]:

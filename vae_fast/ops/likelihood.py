@@ -11,7 +11,6 @@ Nothing is ever scaled, and every gradient is rounded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -21,9 +20,15 @@ from ..reference import likelihood as reference
 from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import DRAW, NONE, SAMPLE
 from . import layout
-from .extension import define
+from .extension import define, register_autograd, register_fake
 from .latent import gaussian_kl
-from .routing import differentiable_backward, needs_composite_backward, needs_grad, use_composite
+from .routing import (
+    differentiable_backward,
+    is_recorded,
+    needs_composite_backward,
+    needs_grad,
+    use_composite,
+)
 
 # The arguments of every operator here; csrc/loss.h has them as a struct.
 _ARGUMENTS = (
@@ -80,9 +85,7 @@ def is_element(param: Tensor, first: Tensor) -> bool:
     return param.shape == first.shape
 
 
-def _fake_gradients(
-    grad: Tensor | None, params: Sequence[Tensor], *args: Any
-) -> list[Tensor]:
+def _fake_gradients(grad: Tensor | None, params: Sequence[Tensor], *args: Any) -> list[Tensor]:
     target, weight, kl, mu, logvar = args[:5]
     reduction, wants = args[9:11]
     order = _order(params, target, weight, grad if reduction == NONE else None)
@@ -99,34 +102,40 @@ def _fake_gradients(
     return grads
 
 
-@torch.library.register_fake("vae_fast::elbo")
+@register_fake("elbo")
 def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return _fake_loss(*args)
 
 
-@torch.library.register_fake("vae_fast::elbo_with_grad")
+@register_fake("elbo_with_grad")
 def _(*args: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     return (*_fake_loss(*args), _fake_gradients(None, *args))
 
 
-@torch.library.register_fake("vae_fast::elbo_backward")
+@register_fake("elbo_backward")
 def _(grad: Tensor, *args: Any) -> list[Tensor]:
     return _fake_gradients(grad, *args)
 
 
-@torch.library.register_fake("vae_fast::elbo_regrad")
+@register_fake("elbo_regrad")
 def _(grad: Tensor, gradients: list[Tensor], *args: Any) -> None:
     return None
 
 
-@cache
+_plans: dict[tuple[bool, ...], tuple[int, tuple[int, ...]]] = {}
+
+
 def _plan(needed: tuple[bool, ...]) -> tuple[int, tuple[int, ...]]:
     """`wants` for the flat arguments that need a gradient, and their places."""
+    found = _plans.get(needed)
+    if found is not None:
+        return found
     parameters = len(needed) - _TENSORS - _OPTIONS
     bits = {k: 1 << k for k in range(parameters)}
     bits |= {parameters + place: bit for place, bit in _BITS.items()}
     places = tuple(place for place in bits if needed[place])
-    return sum(bits[place] for place in places), places
+    _plans[needed] = made = (sum(bits[place] for place in places), places)
+    return made
 
 
 def _place(grads: Sequence[Tensor], needed: tuple[bool, ...]) -> list[Tensor | None]:
@@ -165,9 +174,7 @@ def _backward_registered(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, .
     return placed[:parameters], *placed[parameters:]
 
 
-torch.library.register_autograd(
-    "vae_fast::elbo", _backward_registered, setup_context=_setup_registered
-)
+register_autograd("elbo", _backward_registered, _setup_registered)
 
 
 def _composite(parameters: int) -> Any:
@@ -208,7 +215,7 @@ class _ELBO(torch.autograd.Function):
             )
             return (*grads, *(None,) * _OPTIONS)
         gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None or type(grad) is not Tensor:
+        if gradients is None or type(grad) is not Tensor or is_recorded():
             return tuple(_recompute(ctx, grad, needed))
         if grad.is_cuda:
             saved = ctx.saved_tensors

@@ -1,7 +1,7 @@
 """The four ways into a kernel, chosen per call for a fraction of a microsecond.
 
-1. functorch transforms and forward-mode AD: a composite of PyTorch operators (the reference), which
-   every transform understands;
+1. functorch transforms, forward-mode AD and `torch.jit.trace`: a composite of PyTorch operators
+   (the reference), which all of them understand;
 2. `torch.compile` and `torch.export`: the registered operator, with its autograd formula;
 3. no input needs a gradient: the raw operator;
 4. else an old-style `autograd.Function` around raw operators, at half the cost of
@@ -29,7 +29,9 @@ def transforms_active() -> bool:
 
 def use_composite(leader: Tensor) -> bool:
     """Whether this call is composed of PyTorch operators."""
-    return transforms_active() or not has_kernels(leader)
+    return (
+        transforms_active() or torch._C._get_tracing_state() is not None or not has_kernels(leader)
+    )
 
 
 def needs_grad(*tensors: Tensor | None) -> bool:
@@ -41,8 +43,15 @@ def needs_composite_backward(*grads: Tensor | None) -> bool:
     """Whether a backward is itself recorded or batched, and so composed of PyTorch operators."""
     if torch.is_grad_enabled() or transforms_active():
         return True
+    if torch.compiler.is_compiling():  # compiled autograd
+        return False
     # `is_grads_batched=True` still goes through the vmap that preceded functorch.
     return any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
+
+
+def is_recorded() -> bool:
+    """Whether a tracer looks at this call, so that the values of tensors are not to be had."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
 def differentiable_backward(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def times_exp(factor: Tensor, exponent: Tensor) -> Tensor:
-    """factor · e^exponent, 0 where the factor is 0 and the exponential infinite; so its gradients."""
+    """factor · e^exponent, and its gradients, 0 where 0 meets an infinite exponential."""
     largest = math.log(torch.finfo(exponent.dtype).max)
     lost = (factor == 0) & (exponent > largest)
     return factor * torch.exp(torch.where(lost, 0.0, exponent))
