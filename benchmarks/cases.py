@@ -134,13 +134,33 @@ def eager_bernoulli(logits: Tensor, target: Tensor) -> tuple[Tensor, ...]:
     return (_eager_bce(logits, target),)
 
 
-def fused_gaussian(mean: Tensor, target: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
-    return (vf.gaussian_nll(mean, target, logvar, full=False),)
+def _gaussian(mean: Tensor, target: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * ((mean - target).square() * torch.exp(-logvar) + logvar)
 
 
-def eager_gaussian(mean: Tensor, target: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
-    squares = (mean - target).square()
-    return (0.5 * (squares * torch.exp(-logvar) + logvar).sum() / len(mean),)
+def _laplace(loc: Tensor, target: Tensor, logscale: Tensor) -> Tensor:
+    return (loc - target).abs() * torch.exp(-logscale) + logscale
+
+
+def _poisson(log_rate: Tensor, target: Tensor) -> Tensor:
+    return F.poisson_nll_loss(log_rate, target, log_input=True, full=False, reduction="none")
+
+
+# By the names of the registry, as a user of PyTorch writes them.
+EAGER = {"gaussian": _gaussian, "laplace": _laplace, "poisson": _poisson}
+
+
+def likelihood_functions(name: str) -> tuple[Function, Function]:
+    """The fused and the eager negative log-likelihood of a row of the registry."""
+    nll, elements = getattr(vf, f"{name}_nll"), EAGER[name]
+
+    def fused(x: Tensor, target: Tensor, *second: Tensor) -> tuple[Tensor, ...]:
+        return (nll(x, target, *second, full=False),)
+
+    def eager(x: Tensor, target: Tensor, *second: Tensor) -> tuple[Tensor, ...]:
+        return (elements(x, target, *second).sum() / len(x),)
+
+    return fused, eager
 
 
 def _leaf(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -161,16 +181,17 @@ def _with_target(
     *,
     latent: bool = False,
     noise: bool = False,
-    logvar: bool = False,
+    second: str = "",
     dtype: torch.dtype = torch.float32,
     target: torch.dtype = torch.float32,
 ) -> Case:
     rows, cols, z = SIZES[size]
+    shape = {"element": (rows, cols), "column": (cols,), "": (0,)}[second]
 
     def inputs() -> list[Tensor]:
         tensors = [_leaf(rows, cols, dtype=dtype), _targets(rows, cols, target)]
-        if logvar:
-            tensors.append(_leaf(rows, cols))
+        if second:
+            tensors.append(_leaf(*shape))
         if latent:
             tensors += [_leaf(rows, z), _leaf(rows, z)]
         if noise:
@@ -178,9 +199,9 @@ def _with_target(
         return tensors
 
     # Read parameters and target once, write the gradients once; mu and logvar likewise.
-    parameters = dtype.itemsize + (4 if logvar else 0)
-    read = rows * cols * (parameters + target.itemsize) + (8 * rows * z if latent else 0)
-    written = rows * cols * parameters + (8 * rows * z if latent else 0)
+    parameters = rows * cols * dtype.itemsize + 4 * math.prod(shape)
+    parameters += 8 * rows * z if latent else 0
+    read, written = parameters + rows * cols * target.itemsize, parameters
     if noise:  # z is written, and read again with its gradient
         read, written = read + 4 * rows * z, written + 12 * rows * z
     return Case(function, size, dtype, target, fused, eager, inputs, read, read + written)
@@ -237,7 +258,15 @@ def cases() -> list[Case]:
             found += [
                 elbo,
                 _with_target("Bernoulli", size, fused_bernoulli, eager_bernoulli),
-                _with_target("Gaussian", size, fused_gaussian, eager_gaussian, logvar=True),
+                *(
+                    _with_target(function, size, *likelihood_functions(name), second=second)
+                    for function, name, second in (
+                        ("Gaussian", "gaussian", "element"),
+                        ("Gaussian column", "gaussian", "column"),
+                        ("Laplace", "laplace", "element"),
+                        ("Poisson", "poisson", ""),
+                    )
+                ),
             ]
     for rows, z in ((128, 20), (4096, 512)):
         found.append(_latent_only("sample + KL", rows, z, fused_sample, eager_sample))

@@ -19,15 +19,15 @@ OPS = torch.ops.vae_fast
 def variants(logits: Tensor, target: Tensor) -> dict[str, Callable[[], None]]:
     """The operators that make up each way, without autograd around them."""
     nothing = (None,) * 5
-    options = (1.0, 0, 0.0, 2)
+    options = (1.0, 0, [0.0], 2)
     one = torch.ones(())
 
     def handed() -> None:
-        OPS.elbo_with_grad(logits, None, target, *nothing, *options, 1)
+        OPS.elbo_with_grad([logits], target, *nothing, *options, 1)
 
     def recomputed() -> None:
-        OPS.elbo_with_grad(logits, None, target, *nothing, *options, 0)
-        OPS.elbo_backward(one, logits, None, target, *nothing, *options, 1)
+        OPS.elbo_with_grad([logits], target, *nothing, *options, 0)
+        OPS.elbo_backward(one, [logits], target, *nothing, *options, 1)
 
     return {"handed over": handed, "recomputed": recomputed}
 
