@@ -1,7 +1,6 @@
 // Registration of the CPU kernels through PyTorch's stable ABI, and nothing else. The schemas are defined
 // in vae_fast/ops, where operator tags are available in every supported PyTorch.
 #include "boxing.h"
-
 #include "cpu/kernels.h"
 #include "cpu/operators.h"
 

@@ -1,7 +1,6 @@
 // Registration of the CUDA kernels through PyTorch's stable ABI, and nothing else, in a shared object of its
 // own. The simulator of tests/simt registers them for the CPU.
 #include "boxing.h"
-
 #include "cuda/operators.h"
 
 #ifndef VAE_FAST_DISPATCH_KEY

@@ -25,7 +25,9 @@ struct Split {
   Split(int64_t rows_, int64_t cols_, int64_t longest, int64_t group_ = 1)
       : rows(rows_),
         cols(cols_),
-        chunk(cols_ < 1 ? 1 : cols_ < longest ? cols_ : longest),
+        chunk(cols_ < 1         ? 1
+              : cols_ < longest ? cols_
+                                : longest),
         per_row(cols_ < 1 ? 1 : (cols_ + chunk - 1) / chunk),
         group(group_) {}
 };

@@ -16,7 +16,8 @@ struct Call : LossInputs {
   explicit Call(const LossArguments& args, const Tensor* elements_tensor = nullptr)
       : LossInputs(args, elements_tensor),
         beta(args.beta_tensor ? args.beta * scalar_of(*args.beta_tensor) : args.beta) {
-    const bool shares_columns = std::find(binding, binding + parameters, Binding::column) != binding + parameters;
+    const bool shares_columns =
+        std::find(binding, binding + parameters, Binding::column) != binding + parameters;
     nll.split = shares_columns ? Split::of_groups(samples * batch, cols) : Split::of(samples * batch, cols);
     nll.batch = batch;
     nll.likelihood = args.likelihood;
@@ -109,7 +110,8 @@ class Gradients : public LossGradients {
       const int64_t n = std::min(most, end - first);
       std::fill(total, total + n, 0.0);
       for (int64_t group = 0; group < split.groups(); ++group)
-        for (int64_t i = 0; i < n; ++i) total[i] += static_cast<double>(partial[group * split.cols + first + i]);
+        for (int64_t i = 0; i < n; ++i)
+          total[i] += static_cast<double>(partial[group * split.cols + first + i]);
       for (int64_t i = 0; i < n; ++i) out.set(first + i, total[i]);
     }
   }
@@ -122,7 +124,8 @@ class Gradients : public LossGradients {
     for (int64_t r = 0; r < results; ++r) {
       double total = 0;
       for (int64_t s = 0; s < call_.samples; ++s)
-        for (int64_t i = 0; i < each; ++i) total += sums_[k]->data()[s * call_.batch * per_row + r * each + i];
+        for (int64_t i = 0; i < each; ++i)
+          total += sums_[k]->data()[s * call_.batch * per_row + r * each + i];
       out.set(r, total);
     }
   }

@@ -23,7 +23,8 @@ struct NllStreams {
   T* grad[most_parameters];
 };
 
-// Element i, as one inlined call: GCC leaves a simd loop scalar that declares arrays or loops over parameters.
+// Element i, as one inlined call: GCC leaves a simd loop scalar that declares arrays or loops over
+// parameters.
 template <class T, class F, bool hoisted, bool with_value, bool with_grad, size_t... K>
 VAE_FAST_HD void element(const NllStreams<T>& s, int64_t i, T shift, T scale, std::index_sequence<K...>) {
   const T p[] = {s.param[K][i]...};
@@ -128,8 +129,8 @@ class NllPieces {
     s.target = load(args_.target, target_row, col, n, target_);
     s.value = args_.values.data ? destination(args_.values, row, col, value_) : value_;
     for (int k = 0; k < P; ++k) {
-      s.param[k] = args_.binding[k] == Binding::element ? load(args_.param[k], row, col, n, element_[k])
-                                                        : bound_[k];
+      s.param[k] =
+          args_.binding[k] == Binding::element ? load(args_.param[k], row, col, n, element_[k]) : bound_[k];
       s.grad[k] = args_.grad[k].data ? destination(args_.grad[k], row, col, grad_[k]) : grad_[k];
     }
     if (hoisted_)
@@ -200,8 +201,8 @@ inline void nll_of(const NllArgs& args, int64_t begin, int64_t end) {
     }
     return;
   }
-  bool dense = is_dense(args.target, cols) && is_dense(args.weight, cols) &&
-               is_dense(args.grad_out, cols) && is_dense(args.values, cols);
+  bool dense = is_dense(args.target, cols) && is_dense(args.weight, cols) && is_dense(args.grad_out, cols) &&
+               is_dense(args.values, cols);
   for (int k = 0; k < F::parameters; ++k) {
     const bool element = args.binding[k] == Binding::element;
     dense = dense && (args.binding[k] == Binding::one ||

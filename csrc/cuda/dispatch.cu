@@ -5,21 +5,6 @@
 namespace vae_fast {
 namespace cuda {
 
-const char* elbo_float32_packets(const ElboArgs& args, void* stream);
-const char* elbo_bfloat16_packets(const ElboArgs& args, void* stream);
-const char* elbo_float16_packets(const ElboArgs& args, void* stream);
-const char* elbo_single_elements(const ElboArgs& args, void* stream);
-const char* elbo_double_elements(const ElboArgs& args, void* stream);
-
-const char* elbo(const ElboArgs& args, void* stream) {
-  const DType dtype = args.param.dtype;
-  if (!args.in_packets)
-    return dtype == DType::float64 ? elbo_double_elements(args, stream) : elbo_single_elements(args, stream);
-  return dtype == DType::float32    ? elbo_float32_packets(args, stream)
-         : dtype == DType::bfloat16 ? elbo_bfloat16_packets(args, stream)
-                                    : elbo_float16_packets(args, stream);
-}
-
 namespace {
 
 template <template <class> class Launch, class Args>

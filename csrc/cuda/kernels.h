@@ -17,7 +17,7 @@ constexpr int block_threads = 256;
 struct Plan {
   int lanes = block_threads;
   int elements = 1;  // of a tile, of each lane
-  int tiles = 0;
+  int64_t tiles = 0;
   int64_t splits = 1;
   int64_t blocks = 1;
 };
@@ -34,25 +34,29 @@ struct Shared {
 constexpr int ticket_slots = 32;    // streams that have tickets of their own
 constexpr int most_tickets = 1024;  // more than any plan asks for (plan.h, by_row)
 
-// Negative log-likelihood of parameters [samples * rows, cols] against target and weight [rows, cols], and
-// the KL of q [batch, latents] to N(0, 1), in one launch. Where memory allows, rows are the whole batch in
-// one row.
+// Negative log-likelihood of parameters [rows, cols] against target and weight [target_rows, cols] (row r
+// belongs to target row r modulo their number), and the KL of q [batch, latents] to N(0, 1), in one launch.
+// Where memory allows, rows are the whole batch in one row.
 struct ElboArgs {
   Plan plan;
   Shared shared;
   bool in_packets;  // operands allow 16-byte accesses (see packets.h)
-  bool with_grad;   // gradients of the reconstruction are wanted
-  int64_t samples, rows, cols;
+  int64_t rows, target_rows, cols;
   int64_t batch, latents;
   Likelihood likelihood;
-  bool shared_logvar;  // logvar holds one element
-  double constant;     // added to every element before weighting
-  Operand param, logvar, target, weight;
-  Operand grad_out;        // factor of the gradients, per element or per row
-  bool grad_out_of_batch;  // its rows are those of the target
-  Operand grad;            // factor of the gradients, one element
-  bool unless_one;         // nothing is done where `grad` is 1: the gradients are right already
-  Operand values, grad_param, grad_logvar;
+  int parameters;
+  double constants[most_constants];  // [0] is added to every element before weighting
+  Binding binding[most_parameters];
+  Operand param[most_parameters];
+  Operand target, weight;      // a bool weight is a mask
+  Operand grad_out;            // factor of the gradients, per element or per row
+  bool grad_out_of_target;     // its rows are those of the target
+  Operand grad;                // factor of the gradients, one element
+  bool unless_one;             // nothing is done where `grad` is 1: the gradients are right already
+  bool with_value, with_grad;  // of the reconstruction
+  Operand values;
+  Operand grad_param[most_parameters];  // of parameters of elements
+  Operand grad_one;                     // of the last parameter, where it is one for all
 
   Operand kl;                 // given KL, [batch] as rows, or else
   Operand mu, latent_logvar;  // parameters of q
@@ -60,9 +64,21 @@ struct ElboArgs {
 
   double recon_scale, kl_scale, beta;
   Operand beta_factor;  // one element
-  bool per_row;         // one result for each row, else one in all
+  // One result for each of `results` rows, of `draws` rows of parameters each; else one in all.
+  bool per_row;
+  int64_t results, draws;
   // float64 or float32; with `values` or without any sum to take: none.
-  Operand loss, recon_out, kl_out, grad_shared_logvar;
+  Operand loss, recon_out, kl_out;
+};
+
+// The gradient of parameter `which`, which columns, samples or all elements share: a sum over the elements of
+// `args`, whose plan it does not use.
+struct SharedGradientArgs {
+  ElboArgs elbo;
+  int which;
+  int64_t group, groups;  // rows that a block sums, and how many such there are
+  Shared shared;          // of [groups, cols] sums, a ticket for each run of columns of a block
+  Operand result;
 };
 
 // z = mu + exp(logvar / 2) noise for `samples` draws of [batch, cols]; eps and z are dense.
@@ -122,6 +138,7 @@ struct CategoricalArgs {
 
 // Each launches one kernel, chosen by the dtype of the first parameter; returns an error text or null.
 const char* elbo(const ElboArgs& args, void* stream);
+const char* shared_gradient(const SharedGradientArgs& args, void* stream);
 const char* sample(const SampleArgs& args, void* stream);
 const char* sample_backward(const SampleBackwardArgs& args, void* stream);
 const char* kl(const KlArgs& args, void* stream);

@@ -51,7 +51,7 @@ struct KlPackets {
       scale = static_cast<T>(grad_scale_of(args)) * static_cast<T>(number_of(args.grad_out, row));
   }
 
-  __device__ __forceinline__ void tile(int index) {
+  __device__ __forceinline__ void tile(int64_t index) {
     tile_sum = T(0);
     walk_packets<E, 1>(place, args.cols, index, shift, *this);
     sum += tile_sum;
@@ -128,7 +128,7 @@ struct KlElements {
 
   __device__ __forceinline__ void set_row(int64_t index) { row = index; }
 
-  __device__ __forceinline__ void tile(int index) {
+  __device__ __forceinline__ void tile(int64_t index) {
     tile_sum = T(0);
     walk_elements(place, args.cols, index, args.plan.elements, *this);
     sum += tile_sum;
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident_by_row)
     if (item < work) {
       rows.set_row(row);
       VAE_FAST_NO_UNROLL
-      for (int64_t tile = split; tile < args.plan.tiles; tile += splits) rows.tile(static_cast<int>(tile));
+      for (int64_t tile = split; tile < args.plan.tiles; tile += splits) rows.tile(tile);
     }
     double sums[1] = {rows.sum};
     group_sums(sums, place.lanes);

@@ -56,7 +56,7 @@ struct SampleRow {
     with_kl = args.kl.data && draw == 0;
   }
 
-  __device__ __forceinline__ void tile(int index) {
+  __device__ __forceinline__ void tile(int64_t index) {
     tile_sum = T(0);
     if (in_packets)
       walk_packets<E, 1>(place, args.cols, index, static_cast<int>(row * args.cols % E), *this);
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
     if (item < work) {
       rows.set_row(row, draw);
       VAE_FAST_NO_UNROLL
-      for (int64_t tile = split; tile < args.plan.tiles; tile += splits) rows.tile(static_cast<int>(tile));
+      for (int64_t tile = split; tile < args.plan.tiles; tile += splits) rows.tile(tile);
     }
     if (!args.kl.data) continue;
     double sums[1] = {rows.sum};
@@ -146,7 +146,7 @@ struct SampleBackwardRow {
 
   __device__ __forceinline__ void set_row(int64_t index) { row = index; }
 
-  __device__ __forceinline__ void tile(int index) {
+  __device__ __forceinline__ void tile(int64_t index) {
     if (in_packets)
       walk_packets<E, 1>(place, args.cols, index, static_cast<int>(row * args.cols % E), *this);
     else

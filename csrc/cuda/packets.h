@@ -8,10 +8,16 @@ namespace vae_fast {
 namespace cuda {
 
 constexpr int size_of(DType dtype) {
-  return dtype == DType::float64                            ? 8
-         : dtype == DType::float32                          ? 4
-         : dtype == DType::uint8 || dtype == DType::boolean ? 1
-                                                            : 2;
+  switch (dtype) {
+    case DType::float64:
+    case DType::int64: return 8;
+    case DType::float32:
+    case DType::int32: return 4;
+    case DType::bfloat16:
+    case DType::float16:
+    case DType::int16: return 2;
+    default: return 1;
+  }
 }
 
 class PacketCheck {

@@ -13,10 +13,10 @@ constexpr int blocks_per_processor = 4;  // resident at once
 // Elements of a packet, the 16 bytes that a thread reads at once.
 constexpr int packet_of(DType dtype) { return dtype == DType::float64 ? 2 : dtype == DType::float32 ? 4 : 8; }
 
-// The same of a likelihood. Three streams of 16 bytes do not fit into 64 registers: 8 where each element
-// has a log-variance of two bytes.
-constexpr int nll_packet_of(DType dtype, bool element_logvar) {
-  return element_logvar && packet_of(dtype) == 8 ? 4 : packet_of(dtype);
+// The same of a likelihood. Three streams of 16 bytes do not fit into 64 registers: 8 where there may be two
+// parameters of two bytes.
+constexpr int nll_packet_of(DType dtype, int parameters) {
+  return parameters > 1 && packet_of(dtype) == 8 ? 4 : packet_of(dtype);
 }
 
 // The same of a KL, with up to eight streams.
@@ -27,8 +27,8 @@ constexpr int noise_packet = 4;  // elements of a group of the noise (math/norma
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A row may start up to a packet before its first element, so that packets are aligned.
-inline int tiles_of(int64_t cols, int packet, int lanes) {
-  return cols ? static_cast<int>(ceil_div(cols + packet - 1, int64_t(lanes) * packet * packets_of_tile)) : 0;
+inline int64_t tiles_of(int64_t cols, int packet, int lanes) {
+  return cols ? ceil_div(cols + packet - 1, int64_t(lanes) * packet * packets_of_tile) : 0;
 }
 
 // Few enough threads that short rows keep all of them busy; the whole block for long ones.

@@ -25,13 +25,11 @@ struct Place {
 
 // Calls body.set_row(row) and body.tile(tile) for all tiles of all rows, shared out among the groups.
 template <class Body>
-__device__ __forceinline__ void for_each_tile(const Place& place, int64_t rows, int tiles, Body& body) {
+__device__ __forceinline__ void for_each_tile(const Place& place, int64_t rows, int64_t tiles, Body& body) {
   if (tiles == 0) return;
   // Divided once; then the row and the tile advance by quotient and remainder.
-  int64_t row = place.group() / tiles;
-  int tile = static_cast<int>(place.group() - row * tiles);
-  const int64_t row_step = place.groups() / tiles;
-  const int tile_step = static_cast<int>(place.groups() - row_step * tiles);
+  int64_t row = place.group() / tiles, tile = place.group() - row * tiles;
+  const int64_t row_step = place.groups() / tiles, tile_step = place.groups() - row_step * tiles;
   bool next_row = true;
   while (row < rows) {
     if (next_row) body.set_row(row);
@@ -56,7 +54,7 @@ __device__ __forceinline__ int shift_of(const P* row) {
 // The elements of one tile of a row of `cols`: body.packets(starts, whole) gets the aligned starts of U
 // packets of this lane and which of them lie wholly in the row, body.element(i) the ends that are left.
 template <int E, int U, class Body>
-__device__ __forceinline__ void walk_packets(const Place& place, int64_t cols, int tile, int shift,
+__device__ __forceinline__ void walk_packets(const Place& place, int64_t cols, int64_t tile, int shift,
                                              Body& body) {
   const int64_t span = place.lanes * (E * packets_of_tile), first = tile * span - shift;
   if (first >= cols) return;
@@ -84,7 +82,7 @@ __device__ __forceinline__ void walk_packets(const Place& place, int64_t cols, i
 
 // The same element by element, neighbouring ones in neighbouring lanes; `elements` of each lane.
 template <class Body>
-__device__ __forceinline__ void walk_elements(const Place& place, int64_t cols, int tile, int elements,
+__device__ __forceinline__ void walk_elements(const Place& place, int64_t cols, int64_t tile, int elements,
                                               Body& body) {
   const int64_t span = place.lanes * elements, first = tile * span;
   const int64_t last = first + span < cols ? first + span : cols;

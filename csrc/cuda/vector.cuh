@@ -14,7 +14,7 @@
 namespace vae_fast {
 namespace cuda {
 
-// Storage types without arithmetic of their own. A byte is a uint8 target, x / 255, or a bool.
+// Storage types without arithmetic of their own. A byte is an integer target or x / 255, or a bool.
 struct bfloat16 {
   uint16_t bits;
 };
@@ -131,7 +131,7 @@ struct Packet {
 struct ByteScale {
   float high, low;
   static __device__ __forceinline__ ByteScale of(DType dtype) {
-    return dtype == DType::uint8 ? ByteScale{0x1.0101p-8f, 0x1.0101p-32f} : ByteScale{1.0f, 0.0f};
+    return dtype == DType::unit8 ? ByteScale{0x1.0101p-8f, 0x1.0101p-32f} : ByteScale{1.0f, 0.0f};
   }
   __device__ __forceinline__ float operator()(float x) const {
     return portable::multiply_add(x, low, x * high);
@@ -227,7 +227,11 @@ __device__ __forceinline__ T element_of(const Operand& a, int64_t row, int64_t c
     case DType::float64: return static_cast<T>(static_cast<const double*>(a.data)[i]);
     case DType::bfloat16: return portable::bfloat16_to_float(static_cast<const uint16_t*>(a.data)[i]);
     case DType::float16: return half_to_float(static_cast<const uint16_t*>(a.data)[i]);
-    case DType::uint8: return portable::byte_to_unit(static_cast<T>(static_cast<const uint8_t*>(a.data)[i]));
+    case DType::unit8: return portable::byte_to_unit(static_cast<T>(static_cast<const uint8_t*>(a.data)[i]));
+    case DType::uint8: return static_cast<T>(static_cast<const uint8_t*>(a.data)[i]);
+    case DType::int16: return static_cast<T>(static_cast<const int16_t*>(a.data)[i]);
+    case DType::int32: return static_cast<T>(static_cast<const int32_t*>(a.data)[i]);
+    case DType::int64: return static_cast<T>(static_cast<const int64_t*>(a.data)[i]);
     default: return static_cast<T>(static_cast<const uint8_t*>(a.data)[i] != 0);
   }
 }

@@ -2,7 +2,8 @@
 // partial derivatives out. The row kernels of all machines serve every one of them.
 //
 //   parameters          their number P
-//   derived             how many numbers of parameter P - 1 alone the formula needs; where elements share that
+//   derived             how many numbers of parameter P - 1 alone the formula needs; where elements share
+//   that
 //                       parameter, derive(p, d) is called once for all of them
 //   at(p, d, t)         value and derivatives at parameters p, with what was derived, and target t
 //
@@ -84,8 +85,9 @@ struct Laplace {
   }
 };
 
-// -log Poisson(target | e^log_rate), in full or without log Gamma(target + 1). With d = log_rate - log(target),
-// a positive count costs what it costs at the best rate and target (e^d - 1 - d), where nothing cancels:
+// -log Poisson(target | e^log_rate), in full or without log Gamma(target + 1). With d = log_rate -
+// log(target), a positive count costs what it costs at the best rate and target (e^d - 1 - d), where nothing
+// cancels:
 //
 //   log(2 pi t) / 2 + remainder(1 / t) + t (e^d - 1 - d)
 //

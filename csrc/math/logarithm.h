@@ -1,4 +1,5 @@
-// Logarithms over all positive numbers, and differences with them that would cancel if they were rounded first.
+// Logarithms over all positive numbers, and differences with them that would cancel if they were rounded
+// first.
 #pragma once
 
 #include "elementary.h"
@@ -27,7 +28,7 @@ struct Logarithm {
 VAE_FAST_HD Logarithm logarithm_of(float q) {
   const int32_t offset = float_bits(q) - 0x3f3504f3;
   const float scale = bits_float(0x3f800000 - (offset & static_cast<int32_t>(0xff800000u)));  // 2^-n
-  const float f = multiply_add(scale, q, -1.0f);  // exact
+  const float f = multiply_add(scale, q, -1.0f);                                              // exact
   return {static_cast<float>(offset >> 23), f - minus_log1p_reduced(f)};
 }
 
