@@ -5,8 +5,8 @@ supported PyTorch (2.11 and newer) and CPython (3.10 and newer). There is one fo
 for CUDA. Where there is no compiler the package installs without and uses what is left.
 
 VAE_FAST_CPU, VAE_FAST_CUDA: 1 makes a failed build an error, 0 skips it. By default CUDA kernels
-are built where nvcc is found and PyTorch has the same major version of CUDA; with 1 also beside a
-PyTorch without CUDA. TORCH_CUDA_ARCH_LIST and MAX_JOBS are respected as by PyTorch.
+are built where nvcc (12.4 or newer) is found and PyTorch has CUDA, of whatever version; with 1 also
+beside a PyTorch without CUDA. TORCH_CUDA_ARCH_LIST and MAX_JOBS are respected as by PyTorch.
 """
 
 import os

@@ -14,14 +14,17 @@ from pathlib import Path
 from setuptools import Extension
 from setuptools.errors import CompileError
 
-ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0;12.0+PTX"
+# 8.6 and 8.9 run the code of 8.0, and what is newer than all of these its PTX.
+ARCHITECTURES = "8.0+PTX;9.0;10.0;12.0"
+OLDEST = (12, 4)
+BLACKWELL = (12, 8)  # the first nvcc that knows 10.0 and 12.0, and compresses
 NVCC_ARGS = [
     "-std=c++17",
     "-O3",
     "-fmad=false",  # as on the CPU: formulas fuse explicitly, the noise never
-    "--compress-mode=size",  # a fifth of the size
     "--compiler-options=-fPIC,-fvisibility=hidden",
 ]
+COMPRESS = "--compress-mode=size"  # a fifth of the size
 
 
 def nvcc() -> Path | None:
@@ -60,7 +63,11 @@ def runtime(compiler: Path) -> Path | None:
 
 
 def missing(required: bool) -> str:
-    """Why the extension cannot be built here, empty if it can."""
+    """Why the extension cannot be built here, empty if it can.
+
+    PyTorch's version of CUDA does not matter: device code sees no header of PyTorch, and the object
+    brings its own runtime, which needs a driver of its major version.
+    """
     import torch
 
     compiler = nvcc()
@@ -68,23 +75,28 @@ def missing(required: bool) -> str:
         return "nvcc was not found (CUDA_HOME, PATH)"
     if runtime(compiler) is None:
         return f"{toolkit(compiler)} has no libcudart_static.a"
-    if torch.version.cuda is None:
-        return "" if required else "this PyTorch was built without CUDA"
-    ours, theirs = version(compiler), torch.version.cuda
-    if ours[0] != int(theirs.split(".")[0]):
-        return f"nvcc is {ours[0]}.{ours[1]} and PyTorch was built with CUDA {theirs}"
+    found = version(compiler)
+    if found < OLDEST:
+        return f"nvcc is {found[0]}.{found[1]}, expected at least {OLDEST[0]}.{OLDEST[1]}"
+    if torch.version.cuda is None and not required:
+        return "this PyTorch was built without CUDA"
     return ""
 
 
-def architecture_flags() -> list[str]:
-    """-gencode options of TORCH_CUDA_ARCH_LIST, such as "8.0 9.0+PTX"."""
+def architecture_flags(nvcc_version: tuple[int, int]) -> list[str]:
+    """-gencode options of TORCH_CUDA_ARCH_LIST, such as "8.0 9.0+PTX"; by default those of all
+    architectures that this nvcc knows."""
     flags = []
-    for name in re.split(r"[;\s]+", os.environ.get("TORCH_CUDA_ARCH_LIST") or ARCHITECTURES):
+    chosen = os.environ.get("TORCH_CUDA_ARCH_LIST")
+    for name in re.split(r"[;\s]+", chosen or ARCHITECTURES):
         found = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", name)
         if not found:
             raise SystemExit(
                 f"TORCH_CUDA_ARCH_LIST: got {name!r}, expected for example 9.0 or 9.0+PTX"
             )
+        if not chosen and int(found[1]) >= 10 and nvcc_version < BLACKWELL:
+            print(f"vae_fast: nvcc {nvcc_version[0]}.{nvcc_version[1]} does not know {name}: left out")
+            continue
         number = found[1] + found[2]
         flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
         if found[3]:
@@ -102,7 +114,9 @@ def build(ext: Extension, output: Path, folder: Path) -> None:
     cxx = os.environ.get("CXX", "c++")
     defines = [f"-D{name}={value}" for name, value in ext.define_macros]
     host_flags = [*ext.extra_compile_args, *defines, "-fPIC"]
-    device_flags = [*NVCC_ARGS, *architecture_flags()]
+    device_flags = [*NVCC_ARGS, *architecture_flags(version(compiler))]
+    if version(compiler) >= BLACKWELL:
+        device_flags.append(COMPRESS)
     # The current stream's function is a weak symbol of libtorch, which as-needed would drop.
     link_flags = ["-shared", f"{runtime(compiler)}", "-ldl", "-lrt", "-lpthread"]
     link_flags += ["-Wl,--exclude-libs,ALL", "-Wl,--no-as-needed"]

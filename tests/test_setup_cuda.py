@@ -49,8 +49,8 @@ def test_no_nvcc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ("13.0", False, ""),
         ("13.2", True, ""),
-        ("12.8", False, "nvcc is 13.0 and PyTorch was built with CUDA 12.8"),
-        ("12.8", True, "nvcc is 13.0 and PyTorch was built with CUDA 12.8"),
+        ("12.8", False, ""),
+        ("12.8", True, ""),
         (None, False, "this PyTorch was built without CUDA"),
         (None, True, ""),
     ],
@@ -62,21 +62,37 @@ def test_what_fits(
     assert setup_cuda.missing(required) == reason
 
 
+@pytest.mark.parametrize(("release", "reason"), [("12.4", ""), ("12.3", "nvcc is 12.3, expected")])
+def test_oldest_nvcc(
+    toolkit: Path, monkeypatch: pytest.MonkeyPatch, release: str, reason: str
+) -> None:
+    program = toolkit / "bin" / "nvcc"
+    program.write_text(program.read_text().replace("release 13.0", f"release {release}"))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert setup_cuda.missing(required=True).startswith(reason)
+    assert bool(setup_cuda.missing(required=True)) == bool(reason)
+
+
 def test_no_static_runtime(toolkit: Path) -> None:
     (toolkit / "lib64" / "libcudart_static.a").unlink()
     assert "libcudart_static.a" in setup_cuda.missing(required=True)
 
 
-def test_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_architectures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0 9.0a;12.0+PTX")
-    assert setup_cuda.architecture_flags() == [
+    assert setup_cuda.architecture_flags((13, 0)) == [
         "-gencode=arch=compute_80,code=sm_80",
         "-gencode=arch=compute_90a,code=sm_90a",
         "-gencode=arch=compute_120,code=sm_120",
         "-gencode=arch=compute_120,code=compute_120",
     ]
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
-    assert len(setup_cuda.architecture_flags()) == 7
+    assert len(setup_cuda.architecture_flags((13, 0))) == 5
+    old = setup_cuda.architecture_flags((12, 4))
+    assert len(old) == 3 and not any("100" in flag or "120" in flag for flag in old)
+    assert "does not know 12.0: left out" in capsys.readouterr().out
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "Hopper")
     with pytest.raises(SystemExit, match="'Hopper'"):
-        setup_cuda.architecture_flags()
+        setup_cuda.architecture_flags((13, 0))

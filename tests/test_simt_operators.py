@@ -84,23 +84,23 @@ import vae_fast.ops.likelihood
 
 def regrad(dtype, grad):
     x = torch.randn(6, 50).to(dtype)
-    logvar = torch.randn(())
     t, mu, lv, kl = torch.rand(6, 50), torch.randn(6, 4), torch.randn(6, 4), torch.rand(6)
-    for latent, wants in (((None, mu, lv), 1 | 2 | 8 | 16), ((kl, None, None), 1 | 2 | 4)):
-        args = (x, logvar, t, None, *latent, None, 0.7, 1, 0.0, 2, wants)
-        want = torch.ops.vae_fast.elbo_backward(torch.tensor(grad), *args)
-        got = [torch.full_like(w, float("nan")) for w in want]
-        torch.ops.vae_fast.elbo_regrad(torch.tensor(grad), got, *args)
-        for g, w in zip(got, want, strict=True):
-            if grad == 1.0:
-                assert g.isnan().all()  # untouched: the forward has written it
-            else:
-                assert torch.equal(g, w)  # in float16 some of them are infinite
+    for logvar in (torch.randn(()), torch.randn(50)):
+        for latent, wants in (((None, mu, lv), 3 | 1 << 9 | 1 << 10), ((kl, None, None), 3 | 1 << 8)):
+            args = ([x, logvar], t, None, *latent, None, 0.7, 1, [0.0], 2, wants)
+            want = torch.ops.vae_fast.elbo_backward(torch.tensor(grad), *args)
+            got = [torch.full_like(w, float("nan")) for w in want]
+            torch.ops.vae_fast.elbo_regrad(torch.tensor(grad), got, *args)
+            for g, w in zip(got, want, strict=True):
+                if grad == 1.0:
+                    assert g.isnan().all()  # untouched: the forward has written it
+                else:
+                    assert torch.equal(g, w)  # in float16 some of them are infinite
 
 for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
     for grad in (1.0, 0.0, 65536.0):
         regrad(dtype, grad)
-assert support.simt_backend._library.simulated_launches() == 4 * 3 * 2 * 2
+assert support.simt_backend._library.simulated_launches() == 4 * 3 * 2 * 2 * 2
 print("fine")
 """
 

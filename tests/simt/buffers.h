@@ -54,7 +54,7 @@ class Buffer {
       case DType::float64: return *reinterpret_cast<const double*>(p);
       case DType::bfloat16: return portable::bfloat16_to_float(*reinterpret_cast<const uint16_t*>(p));
       case DType::float16: return portable::float16_to_float(*reinterpret_cast<const uint16_t*>(p));
-      case DType::uint8: return *reinterpret_cast<const uint8_t*>(p) / 255.0;
+      case DType::unit8: return *reinterpret_cast<const uint8_t*>(p) / 255.0;
       default: return *reinterpret_cast<const uint8_t*>(p);
     }
   }
@@ -67,6 +67,7 @@ class Buffer {
       case DType::float64: *reinterpret_cast<double*>(p) = x; break;
       case DType::bfloat16: *reinterpret_cast<uint16_t*>(p) = portable::float_to_bfloat16(single); break;
       case DType::float16: *reinterpret_cast<uint16_t*>(p) = portable::float_to_float16(single); break;
+      case DType::unit8:
       case DType::uint8: *reinterpret_cast<uint8_t*>(p) = static_cast<uint8_t>(generator() % 256); break;
       default: *reinterpret_cast<uint8_t*>(p) = static_cast<uint8_t>(generator() % 2); break;
     }

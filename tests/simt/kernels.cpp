@@ -10,53 +10,79 @@ using namespace vae_fast::cuda;
 namespace {
 
 struct Term {
-  double value, dparam, dlogvar, magnitude;
+  double value, dparam, dlast, magnitude;
 };
 
-Term term(Likelihood likelihood, bool with_logvar, double x, double v, double t) {
-  if (likelihood == Likelihood::bernoulli) {
-    const double e = exp(-fabs(x)), positive = x > 0;
-    return {log1p(e) + (positive - t) * x, (x > 0 ? 1 / (1 + e) : e / (1 + e)) - t, 0,
-            log1p(e) + fabs(x) + fabs(t * x)};
+Term term(Likelihood likelihood, bool pair, double x, double v, double t) {
+  switch (likelihood) {
+    case Likelihood::bernoulli: {
+      const double e = exp(-fabs(x)), positive = x > 0;
+      return {log1p(e) + (positive - t) * x, (x > 0 ? 1 / (1 + e) : e / (1 + e)) - t, 0,
+              log1p(e) + fabs(x) + fabs(t * x)};
+    }
+    case Likelihood::gaussian: {
+      const double precision = pair ? exp(-v) : 1, d = x - t, squares = d * d * precision;
+      return {0.5 * (squares + (pair ? v : 0)), d * precision, 0.5 * (1 - squares),
+              squares * (1 + fabs(v)) + fabs(v) + fabs(t) + fabs(d) * precision};
+    }
+    case Likelihood::laplace: {
+      const double inverse = pair ? exp(-v) : 1, d = x - t, size = fabs(d) * inverse;
+      const double sign = d > 0 ? 1 : d < 0 ? -1 : 0;
+      return {size + (pair ? v : 0), sign * inverse, 1 - size,
+              size * (1 + fabs(v)) + fabs(v) + fabs(t) * inverse + inverse};
+    }
+    default: {
+      const double rate = exp(x), gamma = lgamma(t + 1);
+      return {rate - t * x + gamma, rate - t, 0, rate * (1 + fabs(x)) + t + fabs(t * x) + gamma};
+    }
   }
-  const double precision = with_logvar ? exp(-v) : 1, d = x - t;
-  return {0.5 * (d * d * precision + (with_logvar ? v : 0)), d * precision, 0.5 * (1 - d * d * precision),
-          d * d * precision + fabs(v) + fabs(t)};
 }
 
 struct Shape {
   int64_t samples, rows, cols, latents;
 };
 
-enum class Form { unit, shared, element };
+// How the second parameter is shared; `absent` where there is none.
+enum class Form { absent, one, element, column, sample };
 
 // A loss with everything: value, gradients of all inputs, the KL of a latent.
 void check_elbo(const Shape& s, DType dtype, DType target_dtype, Likelihood likelihood, Form form, int offset,
                 bool alike, bool weighted, bool per_row) {
-  const bool element = form == Form::element, shared = form == Form::shared;
+  const bool pair = form != Form::absent, element = form == Form::element, one = form == Form::one;
+  const bool summed = form == Form::column || form == Form::sample;
   const int64_t n = s.samples * s.rows * s.cols, m = s.rows * s.cols;
+  const int64_t shared = form == Form::column ? s.cols : form == Form::sample ? s.rows : 1;
   const int other = alike ? offset : 0;
-  Buffer x(dtype, n, offset), t(target_dtype, m, other), v(dtype, element ? n : 1, other);
+  Buffer x(dtype, n, offset), t(target_dtype, m, other), v(dtype, element ? n : shared, other);
   Buffer w(DType::float32, m, other), mu(dtype, s.rows * s.latents, 0), lv(dtype, s.rows * s.latents, 0);
   x.fill(), t.fill(), v.fill(), w.fill(), mu.fill(), lv.fill();
   const DType wide = dtype == DType::float64 ? DType::float64 : DType::float32;
   const int64_t results = per_row ? s.rows : 1;
   Buffer loss(wide, results, 0), recon(wide, results, 0), kl(wide, results, 0);
-  Buffer dx(dtype, n, other), dv(dtype, element ? n : 1, other);
+  Buffer dx(dtype, n, other), dv(dtype, v.count(), other);
   Buffer dmu(dtype, mu.count(), 0), dlv(dtype, lv.count(), 0);
   const double constant = 0.25, beta = 0.5, scale = 1.0 / static_cast<double>(s.samples);
 
   ElboArgs a{};
-  a.samples = s.samples;
-  a.rows = a.batch = s.rows;
+  a.rows = s.samples * s.rows;
+  a.target_rows = a.batch = s.rows;
   a.cols = s.cols;
   a.latents = s.latents;
   a.likelihood = likelihood;
-  a.shared_logvar = shared;
-  a.constant = constant;
-  a.param = x.matrix(s.cols);
+  a.parameters = pair ? 2 : 1;
+  a.constants[0] = constant;
+  a.constants[1] = 1;  // Poisson in full
+  a.param[0] = x.matrix(s.cols);
   a.target = t.matrix(s.cols);
-  if (form != Form::unit) a.logvar = shared ? v.one() : v.matrix(s.cols);
+  a.binding[1] = one                    ? Binding::one
+                 : element              ? Binding::element
+                 : form == Form::column ? Binding::column
+                                        : Binding::sample;
+  if (pair)
+    a.param[1] = element                ? v.matrix(s.cols)
+                 : form == Form::column ? v.matrix(0)
+                 : form == Form::sample ? v.per_row()
+                                        : v.one();
   if (weighted) a.weight = w.matrix(s.cols);
   a.mu = mu.matrix(s.latents);
   a.latent_logvar = lv.matrix(s.latents);
@@ -64,49 +90,69 @@ void check_elbo(const Shape& s, DType dtype, DType target_dtype, Likelihood like
   a.kl_scale = 1;
   a.beta = beta;
   a.per_row = per_row;
+  a.results = s.rows;
+  a.draws = s.samples;
+  a.with_value = true;
   const auto view = [&](const Buffer& b) { return per_row ? b.per_row() : b.one(); };
   a.loss = view(loss);
   a.recon_out = view(recon);
   a.kl_out = view(kl);
   if (!per_row) {
     a.with_grad = true;
-    a.grad_param = dx.matrix(s.cols);
-    if (element) a.grad_logvar = dv.matrix(s.cols);
-    if (shared) a.grad_shared_logvar = dv.one();
+    a.grad_param[0] = dx.matrix(s.cols);
+    if (element) a.grad_param[1] = dv.matrix(s.cols);
+    if (one) a.grad_one = dv.one();
     a.grad_mu = dmu.matrix(s.latents);
     a.grad_latent_logvar = dlv.matrix(s.latents);
   }
-  const int packet = nll_packet_of(dtype, element);
+  const bool may_be_pair = likelihood == Likelihood::gaussian || likelihood == Likelihood::laplace;
+  const int packet = nll_packet_of(dtype, may_be_pair ? 2 : 1);
   a.plan = per_row ? by_row(s.rows, s.samples, s.cols, packet, 3)
                    : pooled(s.samples * s.rows, s.cols, packet, 3, s.rows * s.latents);
-  const bool byte = target_dtype == DType::uint8 || target_dtype == DType::boolean;
-  a.in_packets = dtype != DType::float64 && !weighted && alike && (s.samples == 1 || m % packet == 0) &&
-                 (byte || target_dtype == dtype || target_dtype == DType::float32);
-  if (a.in_packets && !PacketCheck(packet, a.param).allow(a.target, target_dtype).ok()) a.in_packets = false;
+  a.in_packets = dtype != DType::float64 && !weighted && alike && !summed &&
+                 (s.samples == 1 || m % packet == 0) &&
+                 (size_of(target_dtype) == 1 || target_dtype == dtype || target_dtype == DType::float32);
+  if (a.in_packets && !PacketCheck(packet, a.param[0]).allow(a.target, target_dtype).ok())
+    a.in_packets = false;
   Workspace work(per_row ? s.rows * a.plan.splits * 2 : a.plan.blocks * 3, per_row ? s.rows : 1);
   a.shared = work.shared();
   launched(elbo(a, nullptr));
 
+  SharedGradientArgs g{};
+  g.elbo = a;
+  g.which = 1;
+  g.group = 32;
+  g.groups = ceil_div(a.rows, g.group);
+  const int64_t runs = ceil_div(s.cols, block_threads);
+  Workspace groups(g.groups * s.cols, runs);
+  g.shared = groups.shared();
+  g.result = dv.per_row();
+  g.elbo.plan.blocks = form == Form::column ? runs * g.groups : s.rows;
+  if (summed && !per_row && g.elbo.plan.blocks) launched(shared_gradient(g, nullptr));
+
   const std::string what = "elbo " + std::to_string(s.samples) + "x" + std::to_string(s.rows) + "x" +
                            std::to_string(s.cols) + " dtype " + std::to_string(static_cast<int>(dtype)) +
-                           " target " + std::to_string(static_cast<int>(target_dtype)) + " form " +
+                           " target " + std::to_string(static_cast<int>(target_dtype)) + " likelihood " +
+                           std::to_string(static_cast<int>(likelihood)) + " form " +
                            std::to_string(static_cast<int>(form)) + " offset " + std::to_string(offset);
-  double total = 0, size = 0, kl_total = 0, kl_size = 0, by_logvar = 0, by_logvar_size = 0;
+  double total = 0, size = 0, kl_total = 0, kl_size = 0;
+  std::vector<double> by_shared(static_cast<size_t>(shared)), shared_size(static_cast<size_t>(shared));
   for (int64_t b = 0; b < s.rows; ++b) {
     double row = 0, row_size = 0, kl_row = 0, kl_row_size = 0;
     for (int64_t k = 0; k < s.samples; ++k) {
       for (int64_t c = 0; c < s.cols; ++c) {
         const int64_t i = (k * s.rows + b) * s.cols + c, j = b * s.cols + c;
-        const Term e = term(likelihood, form != Form::unit, x.get(i), v.get(element ? i : 0), t.get(j));
+        const int64_t at = form == Form::column ? c : form == Form::sample ? b : 0;
+        const Term e = term(likelihood, pair, x.get(i), pair ? v.get(element ? i : at) : 0, t.get(j));
         const double weight = weighted ? w.get(j) : 1;
         row += (e.value + constant) * weight;
         row_size += (e.magnitude + constant) * fabs(weight);
-        by_logvar += e.dlogvar * weight * scale;
-        by_logvar_size += (1 + e.magnitude) * fabs(weight) * scale;
+        by_shared[static_cast<size_t>(at)] += e.dlast * weight * scale;
+        shared_size[static_cast<size_t>(at)] += (1 + e.magnitude) * fabs(weight) * scale;
         if (per_row) continue;
         expect(what + " dx", dx, i, e.dparam * weight * scale, fabs(weight) * (1 + e.magnitude) * scale);
         if (element)
-          expect(what + " dv", dv, i, e.dlogvar * weight * scale, fabs(weight) * (1 + e.magnitude) * scale);
+          expect(what + " dv", dv, i, e.dlast * weight * scale, fabs(weight) * (1 + e.magnitude) * scale);
       }
     }
     for (int64_t c = 0; c < s.latents; ++c) {
@@ -129,7 +175,9 @@ void check_elbo(const Shape& s, DType dtype, DType target_dtype, Likelihood like
   expect(what + " loss", loss, 0, total * scale + beta * kl_total, size * scale + kl_size);
   expect(what + " recon", recon, 0, total * scale, size * scale);
   expect(what + " kl", kl, 0, kl_total, kl_size);
-  if (shared) expect(what + " dv", dv, 0, by_logvar, by_logvar_size);
+  if (one || (summed && a.rows))
+    for (int64_t i = 0; i < shared; ++i)
+      expect(what + " dv", dv, i, by_shared[static_cast<size_t>(i)], shared_size[static_cast<size_t>(i)]);
 }
 
 double noise_of(uint64_t seed, int64_t element) {
@@ -350,7 +398,7 @@ int main(int argc, char** argv) {
   generator.seed(strtoull(argv[1], nullptr, 10));
   const DType parameters[] = {DType::float32, DType::float64, DType::bfloat16, DType::float16};
   const DType targets[] = {DType::float32, DType::float64, DType::bfloat16,
-                           DType::float16, DType::uint8,   DType::boolean};
+                           DType::float16, DType::unit8,   DType::boolean};
   // One row, rows of a warp's share, odd rows, many short rows, few long rows, several draws, nothing.
   std::vector<Shape> shapes = {
       {1, 1, 5000, 3}, {1, 7, 61, 5}, {3, 5, 36, 4}, {1, 300, 5, 2}, {1, 2, 4999, 1}};
@@ -360,15 +408,23 @@ int main(int argc, char** argv) {
   for (const Shape& s : shapes) {
     for (const DType dtype : parameters) {
       for (const DType target : targets) {
-        if (few && target != dtype && target != DType::uint8) continue;
+        if (few && target != dtype && target != DType::unit8) continue;
         for (const bool per_row : {false, true}) {
           const int offset = static_cast<int>(generator() % 8);
           for (const bool alike : {true, false}) {
-            check_elbo(s, dtype, target, Likelihood::bernoulli, Form::unit, offset, alike, !alike, per_row);
-            if (few && target == DType::uint8) continue;
-            check_elbo(s, dtype, target, Likelihood::gaussian, Form::unit, offset, alike, !alike, per_row);
-            check_elbo(s, dtype, target, Likelihood::gaussian, Form::shared, offset, alike, !alike, per_row);
-            check_elbo(s, dtype, target, Likelihood::gaussian, Form::element, offset, alike, !alike, per_row);
+            const auto check = [&](Likelihood likelihood, Form form, DType of_target) {
+              check_elbo(s, dtype, of_target, likelihood, form, offset, alike, !alike, per_row);
+            };
+            check(Likelihood::bernoulli, Form::absent, target);
+            if (size_of(target) == 1)
+              check(Likelihood::poisson, Form::absent, target == DType::unit8 ? DType::uint8 : target);
+            if (few && target == DType::unit8) continue;
+            check(Likelihood::gaussian, Form::absent, target);
+            for (const Form form : {Form::one, Form::element, Form::column, Form::sample}) {
+              // Both likelihoods of a pair differ in their formula alone.
+              const bool odd = (static_cast<int>(form) + static_cast<int>(target)) % 2;
+              check(odd ? Likelihood::gaussian : Likelihood::laplace, form, target);
+            }
           }
         }
       }

@@ -9,7 +9,9 @@ import triton
 import triton.language as tl
 
 from .latent_kernel import LOGVAR, MU, kl_tile
+from .math import byte_to_unit
 from .tiles import (
+    DRAWS,
     ROWS,
     TOTAL,
     is_last,
@@ -23,78 +25,109 @@ from .tiles import (
     sum_partials,
 )
 
+# How the last parameter is shared, in the order of csrc/operand.h.
+ELEMENT, COLUMN, SAMPLE, ONE = (tl.constexpr(code) for code in range(4))
+
 # Bits of ALONG: operands whose columns differ.
-PARAM, PARAM_LOGVAR, TARGET, WEIGHT, GRAD = (tl.constexpr(1 << bit) for bit in range(5))
+PARAM, LAST, TARGET, WEIGHT, GRAD = (tl.constexpr(1 << bit) for bit in range(5))
+
+
+@triton.jit
+def derivatives(
+    operands, strides, tile, source, shared, scale,
+    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr, FULL: tl.constexpr,
+    dtype: tl.constexpr,
+):  # fmt: skip
+    """Values of a tile, weighted, and their derivatives, as they go into the gradients.
+
+    `source` is the tile of target and weight, which Monte Carlo samples share. BYTES: uint8 targets
+    are read as x / 255. MASK: the weight is one.
+    """
+    param, last, target, weight, grad = operands
+    param_stride, last_stride, target_stride, weight_stride, grad_stride = strides
+    x = load_tile(param, param_stride, tile, (PARAM & ALONG) != 0, FULL, dtype)
+    t = load_tile(target, target_stride, source, (TARGET & ALONG) != 0, FULL, dtype)
+    if BYTES and target.dtype.element_ty == tl.uint8:
+        t = byte_to_unit(t)
+    v = shared
+    if last is not None and BINDING != ONE:
+        at = source if BINDING == SAMPLE else tile
+        v = load_tile(last, last_stride, at, (LAST & ALONG) != 0, FULL, dtype)
+    value, dparam, dlast = LIKELIHOOD(x, v, t)
+    value += CONSTANT
+    dparam *= scale
+    dlast *= scale
+    if weight is not None:
+        w = load_tile(weight, weight_stride, source, (WEIGHT & ALONG) != 0, FULL, dtype)
+        if MASK:
+            kept = w != 0.0
+            value = tl.where(kept, value, 0.0)
+            dparam = tl.where(kept, dparam, 0.0)
+            dlast = tl.where(kept, dlast, 0.0)
+        else:
+            value *= w
+            dparam *= w
+            dlast *= w
+    if REDUCTION != TOTAL and grad is not None:
+        at = source if REDUCTION == ROWS else tile
+        g = load_tile(grad, grad_stride, at, (GRAD & ALONG) != 0, FULL, dtype)
+        dparam *= g
+        dlast *= g
+    if FULL:
+        return value, dparam, dlast
+    else:
+        inside = tile[3]
+        return tl.where(inside, value, 0.0), dparam, tl.where(inside, dlast, 0.0)
 
 
 @triton.jit
 def nll_tile(
     operands, strides, results, cols, tile, source, shared, scale,
-    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
-    ALONG: tl.constexpr, SHARED: tl.constexpr, FULL: tl.constexpr, dtype: tl.constexpr,
+    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr, FULL: tl.constexpr,
+    dtype: tl.constexpr,
 ):  # fmt: skip
-    """Values of a tile and their derivatives by the log-variance; stores the wanted elements.
-
-    `source` is the tile of target, weight and per-row gradient, which Monte Carlo samples share.
-    """
-    param, logvar, target, weight, grad = operands
-    param_stride, logvar_stride, target_stride, weight_stride, grad_stride = strides
-    values, grad_param, grad_logvar = results
-    x = load_tile(param, param_stride, tile, (PARAM & ALONG) != 0, FULL, dtype)
-    t = load_tile(target, target_stride, source, (TARGET & ALONG) != 0, FULL, dtype)
-    v = shared
-    if logvar is not None and not SHARED:
-        v = load_tile(logvar, logvar_stride, tile, (PARAM_LOGVAR & ALONG) != 0, FULL, dtype)
-    value, dparam, dlogvar = LIKELIHOOD(x, v, t)
-    value += CONSTANT
-    dparam *= scale
-    dlogvar *= scale
-    if weight is not None:
-        w = load_tile(weight, weight_stride, source, (WEIGHT & ALONG) != 0, FULL, dtype)
-        value *= w
-        dparam *= w
-        dlogvar *= w
-    if REDUCTION != TOTAL and grad is not None:
-        at = source if REDUCTION == ROWS else tile
-        g = load_tile(grad, grad_stride, at, (GRAD & ALONG) != 0, FULL, dtype)
-        dparam *= g
-        dlogvar *= g
+    """Values of a tile and their derivatives by the last parameter; stores the wanted elements."""
+    values, grad_param, grad_last = results
+    value, dparam, dlast = derivatives(
+        operands, strides, tile, source, shared, scale,
+        LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, FULL, dtype,
+    )  # fmt: skip
     if values is not None:
         store_tile(values, value, cols, tile, FULL)
     if grad_param is not None:
         store_tile(grad_param, dparam, cols, tile, FULL)
-    if grad_logvar is not None and not SHARED:
-        store_tile(grad_logvar, dlogvar, cols, tile, FULL)
-    if FULL:
-        return value, dlogvar
-    else:
-        return tl.where(tile[3], value, 0.0), tl.where(tile[3], dlogvar, 0.0)
+    if grad_last is not None and BINDING == ELEMENT:
+        store_tile(grad_last, dlast, cols, tile, FULL)
+    return value, dlast
 
 
 @triton.jit
 def nll_unit(
-    operands, strides, results, partials, logvar_partials,
+    operands, strides, results, partials, last_partials,
     unit, rows, batch, cols, chunks, count,
-    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
-    ALONG: tl.constexpr, SHARED: tl.constexpr, SOME_FULL: tl.constexpr, ONE_ROW: tl.constexpr,
+    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr,
+    SOME_FULL: tl.constexpr, ONE_ROW: tl.constexpr,
     TILES: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
 ):  # fmt: skip
     """TILES tiles of the likelihood side by side, and their sums where there is room for them."""
-    param, logvar, _target, _weight, grad = operands
+    param, last, _target, _weight, grad = operands
     dtype: tl.constexpr = tl.float64 if param.dtype.element_ty == tl.float64 else tl.float32
     scale = reciprocal(count, dtype)
     if REDUCTION == TOTAL and grad is not None:
         scale *= load_scalar(grad, dtype)
     shared = scale
-    if SHARED:
-        shared = load_scalar(logvar, dtype)
+    if BINDING == ONE:
+        shared = load_scalar(last, dtype)
     block = unit // chunks
     chunk = unit - block * chunks
     row = row_numbers(block, TILE_ROWS, ONE_ROW)
     row_inside = row < rows
     source_row = row if ONE_ROW else row % batch
     value_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
-    logvar_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
+    last_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
     for number in range(TILES):
         begin = (chunk * TILES + number) * TILE_COLS
         col = begin + tl.arange(0, TILE_COLS)[None, :]
@@ -103,23 +136,23 @@ def nll_unit(
         source = (source_row, col, row_inside, inside)
         full = (block * TILE_ROWS + TILE_ROWS <= rows) & (begin + TILE_COLS <= cols)
         if full & SOME_FULL:
-            value, dlogvar = nll_tile(
+            value, dlast = nll_tile(
                 operands, strides, results, cols, tile, source, shared, scale,
-                LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, True, dtype,
+                LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, True, dtype,
             )  # fmt: skip
         else:
-            value, dlogvar = nll_tile(
+            value, dlast = nll_tile(
                 operands, strides, results, cols, tile, source, shared, scale,
-                LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, False, dtype,
+                LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, False, dtype,
             )  # fmt: skip
         if partials is not None:
             value_sum += value
-        if logvar_partials is not None:
-            logvar_sum += dlogvar
+        if last_partials is not None:
+            last_sum += dlast
     if partials is not None:
         store_partials(partials, value_sum, row, rows, unit, chunk, chunks, REDUCTION)
-    if logvar_partials is not None:
-        tl.store(logvar_partials + unit, tl.sum(logvar_sum.to(tl.float64)))
+    if last_partials is not None:
+        tl.store(last_partials + unit, tl.sum(last_sum.to(tl.float64)))
 
 
 @triton.jit
@@ -185,27 +218,27 @@ def finish_loss(
 @triton.jit(
     do_not_specialize=[
         "beta", "rows", "batch", "cols", "chunks", "units", "count", "param_stride",
-        "logvar_stride", "target_stride", "weight_stride", "grad_stride", "latent_rows", "latents",
+        "last_stride", "target_stride", "weight_stride", "grad_stride", "latent_rows", "latents",
         "latent_chunks", "latent_units", "kl_count", "mu_stride", "mu_logvar_stride",
     ]
 )  # fmt: skip
 def elbo_kernel(
     # Operands; None where absent.
-    param, logvar, target, weight, kl, mu, mu_logvar, beta_tensor, grad,
+    param, last, target, weight, kl, mu, mu_logvar, beta_tensor, grad,
     # Results; None where not wanted.
-    loss, recon, kl_out, values, grad_param, grad_logvar, grad_kl, grad_mu, grad_mu_logvar,
+    loss, recon, kl_out, values, grad_param, grad_last, grad_kl, grad_mu, grad_mu_logvar,
     # Partial sums, and how many programs have stored theirs.
     partials, counter,
     beta: tl.float64,
     # The likelihood: [rows, cols] in units of TILES tiles; targets are [batch, cols].
     rows: tl.int64, batch: tl.int64, cols: tl.int64, chunks: tl.int64, units: tl.int64,
-    count: tl.int64, param_stride: tl.int64, logvar_stride: tl.int64, target_stride: tl.int64,
+    count: tl.int64, param_stride: tl.int64, last_stride: tl.int64, target_stride: tl.int64,
     weight_stride: tl.int64, grad_stride: tl.int64,
     # The KL: [latent_rows, latents] in units of one tile.
     latent_rows: tl.int64, latents: tl.int64, latent_chunks: tl.int64, latent_units: tl.int64,
     kl_count: tl.int64, mu_stride: tl.int64, mu_logvar_stride: tl.int64,
-    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, REDUCTION: tl.constexpr,
-    ALONG: tl.constexpr, SHARED: tl.constexpr, ALIGNED: tl.constexpr, SOME_FULL: tl.constexpr,
+    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr, ALIGNED: tl.constexpr, SOME_FULL: tl.constexpr,
     ONE_ROW: tl.constexpr, TILES: tl.constexpr, TILE_ROWS: tl.constexpr,
     TILE_COLS: tl.constexpr,
     LATENT_ALIGNED: tl.constexpr, LATENT_ROWS: tl.constexpr, LATENT_COLS: tl.constexpr,
@@ -217,32 +250,32 @@ def elbo_kernel(
         if done:
             return
     SUMS: tl.constexpr = loss is not None
-    SHARED_GRAD: tl.constexpr = SHARED and grad_logvar is not None
+    ONE_GRAD: tl.constexpr = BINDING == ONE and grad_last is not None
     unit = tl.program_id(0).to(tl.int64)
     beta = tl.full((), beta, tl.float64)
     if beta_tensor is not None:
         beta *= load_scalar(beta_tensor, tl.float64)
-    # Partial sums: of the likelihood, of the KL, of the gradient of a shared log-variance.
+    # Partial sums: of the likelihood, of the KL, of the gradient of one last parameter for all.
     sums = units if REDUCTION == TOTAL else rows * chunks
     kl_sums = latent_units if REDUCTION == TOTAL else latent_rows * latent_chunks
-    logvar_first = sums + kl_sums if SUMS else units * 0
+    last_first = sums + kl_sums if SUMS else units * 0
 
     # Dividing and multiplying by ALIGNED says to the compiler what the launcher knows.
     if unit < units:
         nll_unit(
-            (param, logvar, target, weight, grad),
+            (param, last, target, weight, grad),
             (
                 param_stride // ALIGNED * ALIGNED,
-                logvar_stride // ALIGNED * ALIGNED,
+                last_stride // ALIGNED * ALIGNED,
                 target_stride // ALIGNED * ALIGNED,
                 weight_stride // ALIGNED * ALIGNED,
                 grad_stride // ALIGNED * ALIGNED,
             ),
-            (values, grad_param, grad_logvar),
+            (values, grad_param, grad_last),
             partials if SUMS else None,
-            partials + logvar_first if SHARED_GRAD else None,
+            partials + last_first if ONE_GRAD else None,
             unit, rows, batch, cols // ALIGNED * ALIGNED, chunks, count,
-            LIKELIHOOD, CONSTANT, REDUCTION, ALONG, SHARED, SOME_FULL, ONE_ROW,
+            LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, SOME_FULL, ONE_ROW,
             TILES, TILE_ROWS, TILE_COLS,
         )  # fmt: skip
     elif kl is not None or mu is not None:
@@ -259,21 +292,23 @@ def elbo_kernel(
             beta, kl_count, REDUCTION, LATENT_ROWS, LATENT_COLS,
         )  # fmt: skip
 
-    if SUMS or SHARED_GRAD:
+    if SUMS or ONE_GRAD:
         last = is_last(counter)
         if last:
             if SUMS:
                 whole: tl.constexpr = REDUCTION == TOTAL
+                alone: tl.constexpr = REDUCTION == DRAWS
                 finish_loss(
                     (loss, recon, kl_out), partials,
-                    1 if whole else batch, 1 if whole else rows // batch,
+                    1 if whole else rows if alone else batch,
+                    1 if whole or alone else rows // batch,
                     units if whole else chunks, count,
                     partials + sums, latent_units if whole else latent_chunks, kl_count, beta,
                     SUM_ROWS, SUM_COLS,
                 )  # fmt: skip
-            if SHARED_GRAD:
+            if ONE_GRAD:
                 only = tl.arange(0, 1)
                 total = sum_partials(
-                    partials + logvar_first, only, 1, 1, units, 1, SUM_ROWS * SUM_COLS
+                    partials + last_first, only, 1, 1, units, 1, SUM_ROWS * SUM_COLS
                 )
-                tl.store(grad_logvar + only, rounded(total, grad_logvar.dtype.element_ty))
+                tl.store(grad_last + only, rounded(total, grad_last.dtype.element_ty))

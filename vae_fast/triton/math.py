@@ -40,6 +40,25 @@ EXPM1_7 = _float("0x1.a01ea8p-13")
 EXPM1_8 = _float("0x1.a55064p-16")
 EXPM1_9 = _float("0x1.731f64p-19")
 
+MINUS_LOG1P_2 = _float("0x1.000000p-1")
+MINUS_LOG1P_3 = _float("-0x1.555552p-2")
+MINUS_LOG1P_4 = _float("0x1.00017ap-2")
+MINUS_LOG1P_5 = _float("-0x1.99a0bap-3")
+MINUS_LOG1P_6 = _float("0x1.549ef2p-3")
+MINUS_LOG1P_7 = _float("-0x1.22e378p-3")
+MINUS_LOG1P_8 = _float("0x1.0bf028p-3")
+MINUS_LOG1P_9 = _float("-0x1.048d1ep-3")
+MINUS_LOG1P_10 = _float("0x1.3ef1a6p-4")
+
+STIRLING_1 = _float("0x1.555554p-4")
+STIRLING_2 = _float("-0x1.422542p-24")
+STIRLING_3 = _float("-0x1.6b846ep-9")
+STIRLING_4 = _float("-0x1.a62dcep-15")
+STIRLING_5 = _float("0x1.11ca48p-10")
+STIRLING_6 = _float("-0x1.4a09fep-11")
+STIRLING_7 = _float("0x1.1f6018p-13")
+LOG_2PI = tl.constexpr(1.8378770664093453)
+
 BYTE_HIGH = _float("0x1.0101p-8")
 BYTE_LOW = _float("0x1.0101p-32")
 
@@ -61,6 +80,12 @@ def byte_to_unit(x):
         return x / 255.0
     else:
         return tl.fma(x, BYTE_LOW, x * BYTE_HIGH)
+
+
+@triton.jit
+def times(a, b):
+    """a b, zero where a is zero: a mean that equals its target costs nothing."""
+    return tl.where(a == 0.0, 0.0, a * b)
 
 
 @triton.jit
@@ -165,11 +190,11 @@ def kl_standard(mu, logvar):
 @triton.jit
 def kl_general(mu, logvar, prior_mu, prior_logvar):
     """KL(N(mu, e^logvar) || N(prior_mu, e^prior_logvar)) and its four partial derivatives."""
-    precision = exponential(-prior_logvar)
-    difference = mu - prior_mu
-    mahalanobis = difference * difference * precision
+    inverse = exponential(-0.5 * prior_logvar)
+    scaled = times(mu - prior_mu, inverse)
+    mahalanobis = scaled * scaled
     value, minus = expm1_and_minus(logvar - prior_logvar)
-    dmu = difference * precision
+    dmu = times(scaled, inverse)
     return (
         0.5 * (mahalanobis + minus),
         dmu,
@@ -179,12 +204,58 @@ def kl_general(mu, logvar, prior_mu, prior_logvar):
     )
 
 
-# Likelihoods: one element's parameters and target in; its negative log-likelihood (nats) and the
-# partial derivatives by parameter and log-variance out. The row kernel takes one as a constant.
+@triton.jit
+def subtract_log(x, q):
+    """x - log(q) for positive q, the larger parts of both subtracted from each other first."""
+    if q.dtype == tl.float64:
+        return x - tl.log(q)
+    else:
+        # q = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)).
+        offset = float_bits(q) - 0x3F3504F3
+        n = (offset >> 23).to(tl.float32)
+        # The same as -(offset with its mantissa cleared), without a constant beyond int32.
+        scale = bits_float(0x3F800000 - ((offset >> 23) << 23))
+        f = tl.fma(scale, q, -1.0)
+        f2 = f * f
+        c01 = tl.fma(f, MINUS_LOG1P_3, MINUS_LOG1P_2)
+        c23 = tl.fma(f, MINUS_LOG1P_5, MINUS_LOG1P_4)
+        c45 = tl.fma(f, MINUS_LOG1P_7, MINUS_LOG1P_6)
+        c67 = tl.fma(f, MINUS_LOG1P_9, MINUS_LOG1P_8)
+        f4 = f2 * f2
+        low = tl.fma(f2, c23, c01)
+        high = tl.fma(f4, MINUS_LOG1P_10, tl.fma(f2, c67, c45))
+        minus = f2 * tl.fma(f4, high, low)
+        return subtract_ln2(x, n) - (f - minus)
 
 
 @triton.jit
-def bernoulli(logit, logvar, target):
+def stirling_remainder(r):
+    """log Gamma(y) - (y - 1/2) log y + y - log(2 pi) / 2 for y = 1 / r >= 1."""
+    if r.dtype == tl.float64:
+        y = 1.0 / r
+        shift = y * 0.0
+        for _ in tl.static_range(16):  # Gamma(y + 1) = y Gamma(y) up to 16
+            shift += (y + 0.5) * log1p_unit_plus(1.0 / y, 0.0) - 1.0
+            y += 1.0
+        q = 1.0 / (y * y)
+        s = 1.0 / 1188 - q * (691.0 / 360360)
+        s = 1.0 / 1260 - q * (1.0 / 1680 - q * s)
+        return shift + (1.0 / 12 - q * (1.0 / 360 - q * s)) / y
+    else:
+        r2 = r * r
+        c01 = tl.fma(r, STIRLING_2, STIRLING_1)
+        c23 = tl.fma(r, STIRLING_4, STIRLING_3)
+        c45 = tl.fma(r, STIRLING_6, STIRLING_5)
+        high = tl.fma(r2, STIRLING_7, c45)
+        return r * tl.fma(r2, tl.fma(r2, high, c23), c01)
+
+
+# Likelihoods: one element's first and last parameter and its target in; its negative log-likelihood
+# (nats) and the derivatives by both out. The row kernel adds constants.
+
+
+@triton.jit
+def bernoulli(logit, last, target):
     """-log Bernoulli(target | sigmoid(logit)), softplus and sigmoid from one exponential."""
     e = exponential_of_minus_magnitude(logit)
     reciprocal = 1.0 / (e + 1.0)
@@ -195,7 +266,7 @@ def bernoulli(logit, logvar, target):
 
 
 @triton.jit
-def gaussian_unit(mean, logvar, target):
+def gaussian_unit(mean, last, target):
     """-log N(target | mean, 1) - constant: half the squared error."""
     difference = mean - target
     return 0.5 * difference * difference, difference, tl.zeros_like(mean)
@@ -203,8 +274,57 @@ def gaussian_unit(mean, logvar, target):
 
 @triton.jit
 def gaussian(mean, logvar, target):
-    """-log N(target | mean, e^logvar) - constant, the log-variance shared or of each element."""
-    difference = mean - target
-    scaled = difference * exponential(-logvar)
-    squares = difference * scaled
-    return 0.5 * (squares + logvar), scaled, 0.5 * (1.0 - squares)
+    """-log N(target | mean, e^logvar) - constant."""
+    inverse = exponential(-0.5 * logvar)
+    scaled = times(mean - target, inverse)
+    squares = scaled * scaled
+    return 0.5 * (squares + logvar), times(scaled, inverse), 0.5 - 0.5 * squares
+
+
+@triton.jit
+def laplace_unit(loc, last, target):
+    """-log Laplace(target | loc, 1) - constant: the absolute error."""
+    difference = loc - target
+    sign = tl.where(difference > 0.0, 1.0, tl.where(difference < 0.0, -1.0, difference))
+    return tl.abs(difference), sign, tl.zeros_like(loc)
+
+
+@triton.jit
+def laplace(loc, logscale, target):
+    """-log Laplace(target | loc, e^logscale) - constant."""
+    size, sign, _ = laplace_unit(loc, logscale, target)
+    inverse = exponential(-logscale)
+    scaled = times(size, inverse)
+    return scaled + logscale, times(sign, inverse), 1.0 - scaled
+
+
+@triton.jit
+def poisson_parts(log_rate, target):
+    """Of the distance to the best rate of a count; of a target below 1, two steps up."""
+    small = target < 1.0
+    y = tl.where(small, target + 2.0, target)
+    distance = tl.where(small, log_rate, subtract_log(log_rate, y))
+    power = exponential(distance)
+    value, minus = expm1_and_minus(distance)
+    return small, y, power, minus, tl.where(small, power - target, target * value)
+
+
+@triton.jit
+def poisson(log_rate, last, target):
+    """-log Poisson(target | e^log_rate) without log Gamma(target + 1)."""
+    small, _, power, _, slope = poisson_parts(log_rate, target)
+    rate = tl.where(small, power, target * power)
+    return rate - times(target, log_rate), slope, tl.zeros_like(slope)
+
+
+@triton.jit
+def poisson_full(log_rate, last, target):
+    """-log Poisson(target | e^log_rate); NaN for targets of -1 and less."""
+    small, y, power, minus, slope = poisson_parts(log_rate, target)
+    log_y = -subtract_log(tl.zeros_like(y), y)
+    best = 0.5 * (log_y + LOG_2PI) + stirling_remainder(1.0 / y)
+    steps = -subtract_log(tl.zeros_like(y), tl.where(small, (target + 1.0) * y, 1.0))
+    gamma = tl.where(target == 0.0, 0.0, y * log_y - y + best - steps)
+    below = power - times(target, log_rate) + gamma
+    below = tl.where(target > -1.0, below, float("nan"))
+    return tl.where(small, below, best + target * minus), slope, tl.zeros_like(slope)

@@ -9,10 +9,11 @@ counter tells it, adds the partial sums in an order that the shape alone decides
 import triton
 import triton.language as tl
 
-from .math import byte_to_unit, float_bits
+from .math import float_bits
 
-# What is summed over: nothing, the columns of each row, or everything.
-ELEMENTS, ROWS, TOTAL = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+# What is summed over: nothing, the columns of each row, everything, or the columns of each row of each
+# Monte Carlo draw.
+ELEMENTS, ROWS, TOTAL, DRAWS = (tl.constexpr(code) for code in range(4))
 
 # Triton's interpreter cuts bfloat16 off instead of rounding it.
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -47,7 +48,7 @@ def load_scalar(pointer, dtype: tl.constexpr):
 
 @triton.jit
 def load_tile(pointer, stride, tile, ALONG: tl.constexpr, FULL: tl.constexpr, dtype: tl.constexpr):
-    """A tile of an operand in the arithmetic's dtype, uint8 as x / 255; 0 outside.
+    """A tile of an operand in the arithmetic's dtype; 0 outside.
 
     Args:
         pointer: to the operand.
@@ -66,8 +67,7 @@ def load_tile(pointer, stride, tile, ALONG: tl.constexpr, FULL: tl.constexpr, dt
         place = pointer + row * stride
         x = tl.load(place) if FULL else tl.load(place, mask=row_inside, other=0)
         x = tl.broadcast_to(x, [row.shape[0], col.shape[1]])
-    x = x.to(dtype)
-    return byte_to_unit(x) if pointer.dtype.element_ty == tl.uint8 else x
+    return x.to(dtype)
 
 
 @triton.jit
