@@ -95,7 +95,8 @@ def architecture_flags(nvcc_version: tuple[int, int]) -> list[str]:
                 f"TORCH_CUDA_ARCH_LIST: got {name!r}, expected for example 9.0 or 9.0+PTX"
             )
         if not chosen and int(found[1]) >= 10 and nvcc_version < BLACKWELL:
-            print(f"vae_fast: nvcc {nvcc_version[0]}.{nvcc_version[1]} does not know {name}: left out")
+            ours = ".".join(map(str, nvcc_version))
+            print(f"vae_fast: nvcc {ours} does not know {name}: left out")
             continue
         number = found[1] + found[2]
         flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")

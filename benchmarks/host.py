@@ -27,6 +27,7 @@ from .timing import interleaved, quartiles
 OPS = torch.ops.vae_fast
 Call = Callable[[], Any]
 LOOK = "look at the gradient"
+KL, MU, LOGVAR = (1 << bit for bit in (8, 9, 10))  # bits of `wants`
 
 
 class Driver:
@@ -80,12 +81,14 @@ def calls(rows: int = 128) -> dict[str, Call]:
     x, target = torch.randn(rows, 784), torch.rand(rows, 784)
     mu, kl = torch.randn(rows, 20), torch.rand(rows)
     seed, one, gradients = torch.ones(1, dtype=torch.int64), torch.ones(()), [torch.empty_like(x)]
-    loss = (x, None, target, None)
-    options = (None, 0.5, 0, 0.0, 2)
+    loss = ([x], target, None)
+    options = (None, 0.5, 0, [0.0], 2)
     return {
         "loss": lambda: OPS.elbo_with_grad.default(*loss, None, None, None, *options, 1),
-        "ELBO": lambda: OPS.elbo_with_grad.default(*loss, kl, None, None, *options, 5),
-        "ELBO of mu, logvar": lambda: OPS.elbo_with_grad.default(*loss, None, mu, mu, *options, 25),
+        "ELBO": lambda: OPS.elbo_with_grad.default(*loss, kl, None, None, *options, 1 | KL),
+        "ELBO of mu, logvar": lambda: OPS.elbo_with_grad.default(
+            *loss, None, mu, mu, *options, 1 | MU | LOGVAR
+        ),
         LOOK: lambda: OPS.elbo_regrad.default(one, gradients, *loss, None, None, None, *options, 1),
         "sample + KL": lambda: OPS.reparameterize_kl_raw.default(mu, mu, seed, None, None, True),
         "its backward": lambda: OPS.reparameterize_kl_backward.default(mu, kl, mu, mu, seed, None),

@@ -73,7 +73,11 @@ def kernels() -> list[tuple[str, str, dict[str, int]]]:
             found.append((architecture, name, resources))
             name = ""
     # Device functions that are called have an entry of their own, without constants.
-    return [kernel for kernel in found if re.search(r"elbo_|kl_|sample_|categorical_|shared_gradient_", kernel[1])]
+    return [
+        kernel
+        for kernel in found
+        if re.search(r"elbo_|kl_|sample_|categorical_|shared_gradient_", kernel[1])
+    ]
 
 
 def wanted_architectures() -> set[str]:
@@ -86,7 +90,7 @@ def test_every_architecture_has_every_kernel() -> None:
         names.setdefault(architecture, set()).add(name)
     assert set(names) == {a for a in wanted_architectures() if a.startswith("sm_")}
     assert len({frozenset(group) for group in names.values()}) == 1
-    # 4 likelihoods in 3 passes for 3 dtypes in packets, 2 arithmetics element by element in 2 forms.
+    # 4 likelihoods in 3 passes for 3 dtypes in packets; element by element 2 arithmetics, 2 forms.
     elbo = [n for n in next(iter(names.values())) if "elbo_pooled" in n or "elbo_by_row" in n]
     assert len(elbo) == 4 * 3 * 3 + 2 * 2
     assert len(next(iter(names.values()))) <= MOST_KERNELS
@@ -108,13 +112,13 @@ def demangled(name: str) -> str:
 
 
 def test_half_of_all_threads_fit() -> None:
-    """Half in packets of latents; three eighths in those of likelihoods; else a quarter."""
+    """Half in packets of forwards of latents; three eighths in those of likelihoods; else a quarter."""
     for architecture, name, resources in kernels():
         shown = demangled(name)
         most = MOST_THREADS.get(architecture, 2048)
         registers = -(-resources["REG"] // 8) * 8
         threads = REGISTERS // (registers * BLOCK) * BLOCK
-        packets = "KlPackets" in shown or "true> >(Sample" in shown
+        packets = "KlPackets" in shown or "true> >(SampleArgs" in shown
         slow = "double" in shown or "NllElements" in shown or ("by_row" in shown and "Kl" in shown)
         share = 0.5 if packets else 0.25 if slow else 0.375
         assert threads >= share * most, (architecture, shown, resources)

@@ -78,9 +78,7 @@ def test_no_static_runtime(toolkit: Path) -> None:
     assert "libcudart_static.a" in setup_cuda.missing(required=True)
 
 
-def test_architectures(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_architectures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0 9.0a;12.0+PTX")
     assert setup_cuda.architecture_flags((13, 0)) == [
         "-gencode=arch=compute_80,code=sm_80",

@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 from support.kernels import Launch, compiled, launches_of, specialisation
 
+from vae_fast.likelihoods import LIKELIHOODS
 from vae_fast.triton import categorical, gumbel, latent, likelihood, normal
 from vae_fast.triton.likelihood_kernel import elbo_kernel
 
@@ -36,54 +37,69 @@ def elbo_arguments(
     batch: int = BATCH,
     cols: int = EVENT[0],
     samples: int = 0,
-    logvar: str = "",
-    weight: bool = False,
+    second: str = "",
+    weight: torch.dtype | None = None,
     kl: str = "",
-    kind: int = 0,
+    name: str = "bernoulli",
     reduction: int = 2,
 ) -> tuple[Any, ...]:
     shape = (batch, cols)
     x = meta(*((samples,) if samples else ()), *shape, dtype=dtype)
-    shared = {"": None, "shared": meta(dtype=dtype), "element": torch.empty_like(x)}
+    shapes = {"one": (), "element": x.shape, "column": (cols,), "sample": (batch, 1)}
+    params = [x, meta(*shapes[second], dtype=dtype)] if second else [x]
     mu, given = meta(batch, LATENT, dtype=dtype), meta(batch)
+    row = LIKELIHOODS[name]
     return (
-        x,
-        shared[logvar],
+        params,
         meta(*shape, dtype=target or dtype),
-        meta(*shape, dtype=dtype) if weight else None,
+        None if weight is None else meta(*shape, dtype=weight),
         given if kl == "given" else None,
         mu if kl == "latent" else None,
         mu if kl == "latent" else None,
         None,
         0.5,
-        kind,
-        0.0,
+        row.code,
+        list(row.full_constants),
         reduction,
     )
 
 
 def wants(args: tuple[Any, ...]) -> int:
-    return sum(1 << bit for bit, place in enumerate((0, 1, 4, 5, 6)) if args[place] is not None)
+    wanted = [*enumerate(args[0]), *enumerate(args[3:6], 8)]
+    return sum(1 << bit for bit, t in wanted if t is not None)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "bernoulli": {},
     "bernoulli-bytes": {"target": torch.uint8},
     "bernoulli-bits": {"target": torch.bool},
-    "bernoulli-weight": {"weight": True},
+    "bernoulli-weight": {"weight": torch.float32},
+    "bernoulli-mask": {"weight": torch.bool},
     "bernoulli-samples": {"samples": 3},
+    "bernoulli-draws": {"samples": 3, "reduction": 5},
     "bernoulli-odd": {"cols": 785, "batch": 4097},
     "bernoulli-rows": {"reduction": 1},
     "bernoulli-elements": {"reduction": 0},
     "bernoulli-long-rows": {"reduction": 1, "batch": 8, "cols": 1 << 20},
-    "gaussian": {"kind": 1},
-    "gaussian-shared": {"kind": 1, "logvar": "shared"},
-    "gaussian-element": {"kind": 1, "logvar": "element"},
+    "gaussian": {"name": "gaussian"},
+    "gaussian-one": {"name": "gaussian", "second": "one"},
+    "gaussian-element": {"name": "gaussian", "second": "element"},
+    "gaussian-column": {"name": "gaussian", "second": "column"},
+    "gaussian-sample": {"name": "gaussian", "second": "sample", "weight": torch.bool},
+    "laplace": {"name": "laplace"},
+    "laplace-element": {"name": "laplace", "second": "element"},
+    "poisson": {"name": "poisson", "target": torch.int32},
     "elbo-given": {"kl": "given"},
     "elbo-latent": {"kl": "latent"},
     "elbo-latent-rows": {"kl": "latent", "reduction": 1},
-    "elbo-gaussian": {"kind": 1, "logvar": "element", "kl": "latent", "weight": True},
+    "elbo-gaussian": {
+        "name": "gaussian",
+        "second": "element",
+        "kl": "latent",
+        "weight": torch.float32,
+    },
 }
+SUMMED = {"gaussian-column", "gaussian-sample"}  # with a launch for the shared gradient
 
 
 def likelihood_launches(
@@ -91,13 +107,14 @@ def likelihood_launches(
 ) -> list[Launch]:
     """Loss with gradients where it has some, and the backward, for scalars with its look at 1."""
     args = elbo_arguments(dtype, **VARIANTS[name])
-    summed = args[-1] > 1
-    loss = meta(*{0: args[0].shape, 1: args[2].shape[:1]}.get(args[-1], ()))
+    summed = args[-1] in (2, 3, 4)
+    x, batch = args[0][0], args[1].shape[:1]
+    loss = meta(*{0: x.shape, 1: batch, 5: (*x.shape[:1], *batch)}.get(args[-1], ()))
 
     def calls() -> None:
         likelihood.elbo_with_grad(*args, wants(args) if summed else 0)
         if summed:
-            grads = [meta(dtype=dtype)] * 5
+            grads = [torch.empty_like(t) for t in (*args[0], *args[3:6]) if t is not None]
             likelihood.elbo_regrad(loss, grads, *args, wants(args))
         else:
             likelihood.elbo_backward(loss, *args, wants(args))
@@ -141,8 +158,9 @@ def categorical_launches(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) ->
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_one_launch_each(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Loss, parts and gradients are one launch, and so is each backward."""
-    assert len(likelihood_launches(monkeypatch, name, torch.float32)) == 2
+    """Loss, parts and gradients are one launch, and so is each backward; sums have another."""
+    launches = likelihood_launches(monkeypatch, name, torch.float32)
+    assert len(launches) == (4 if name in SUMMED else 2)
 
 
 ATOMIC = re.compile(r"\b(?:atom|red)\.[\w.]+")
@@ -245,7 +263,7 @@ def check_float64(launch: Launch) -> int:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("name", ["bernoulli", "gaussian-shared", EVERYTHING])
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian-one", EVERYTHING])
 def test_likelihoods_sum_in_float64_after_the_loop_and_do_nothing_else_in_it(
     monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype
 ) -> None:

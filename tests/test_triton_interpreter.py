@@ -27,6 +27,8 @@ import triton.language as tl
 from triton.runtime import interpreter
 
 import vae_fast as vf
+from vae_fast.likelihood import checked_params
+from vae_fast.likelihoods import LIKELIHOODS
 from vae_fast.ops import extension
 from vae_fast.reference.noise import normal
 from vae_fast.triton import launch, likelihood, tiles, tune
@@ -148,21 +150,18 @@ def test_all_backends_agree_with_the_truth(case: Case) -> None:
 def _arguments(case: Case) -> tuple[tuple[Any, ...], list[Tensor]]:
     """Arguments of elbo_backward after the incoming gradient, and its result for gradient 1."""
     inputs = {name: t.detach() for name, t in case.make(event=(37,)).items()}
-    x = inputs["x"]
-    second = inputs.get("params_logvar")
-    if second is not None and second.dim():
-        second = second.expand_as(x)
+    x, target, row = inputs["x"], inputs["target"], LIKELIHOODS[case.likelihood]
+    params = checked_params([inputs[n] for n in ("x", "second") if n in inputs], row.names, target)
     weight = inputs.get("weight")
-    tensors = [x, second, inputs["target"], None if weight is None else weight.expand_as(x)]
-    tensors += [inputs.get(name) for name in ("kl", "mu", "logvar")]
-    wanted = [tensors[place] is not None for place in (0, 1, 4, 5, 6)]
-    bits = sum(need << bit for bit, need in enumerate(wanted))
-    kind = int("gaussian" in case.name)
-    args = (*tensors, None, 0.7, kind, 0.0, 2, bits)
+    latent = [inputs.get(name) for name in ("kl", "mu", "logvar")]
+    wanted = [*enumerate(params), *enumerate(latent, 8)]
+    bits = sum(1 << bit for bit, t in wanted if t is not None)
+    tensors = (target, None if weight is None else weight.expand_as(x), *latent, None)
+    args = (params, *tensors, 0.7, row.code, list(row.full_constants), 2, bits)
     return args, likelihood.elbo_backward(torch.ones(()), *args)
 
 
-SCALAR = [c for c in CASES if not c.name.startswith("kl") and "samples" not in c.name]
+SCALAR = [c for c in CASES if c.likelihood and "samples" not in c.name]
 
 
 @pytest.mark.parametrize("case", SCALAR, ids=[c.name for c in SCALAR])

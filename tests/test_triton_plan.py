@@ -40,6 +40,7 @@ PLANS = [
     categorical._sample_plan,
     categorical._backward_plan,
 ]
+KL, MU, LOGVAR = (1 << bit for bit in (8, 9, 10))  # bits of `wants`
 Call = Callable[[], list[Tensor]]
 
 
@@ -84,10 +85,11 @@ def calls(event: tuple[int, int] = (3, 4)) -> dict[str, Call]:
         m: Any = None, beta_tensor: Any = None, beta: float = 0.5, kind: int = 0,
         constant: float = 0.0, reduction: int = 2, wants: int = 1, grad: Tensor = two,
     ) -> None:  # fmt: skip
-        args = (x, v, t, w, kl, m, m, beta_tensor, beta, kind, constant, reduction)
+        params, constants = [x] if v is None else [x, v], [constant, 1.0]
+        args = (params, t, w, kl, m, m, beta_tensor, beta, kind, constants, reduction)
         found[f"loss, {name}"] = lambda: flat(OPS.elbo_with_grad(*args, wants))
         found[f"gradients, {name}"] = lambda: flat(OPS.elbo_backward(grad, *args, wants))
-        if reduction > 1:
+        if reduction in (2, 3, 4):
             found[f"again, {name}"] = lambda: again(grad, args, wants)
 
     loss("dense", x, t)
@@ -104,25 +106,40 @@ def calls(event: tuple[int, int] = (3, 4)) -> dict[str, Call]:
     loss("flat", x.view(4, -1), t.view(4, -1))
     loss("another batch", x[:3], t[:3])
     loss("samples", torch.randn(2, *shape), t)
-    loss("given KL", x, t, kl=kl, wants=5)
-    loss("given KL, its gradient alone", x, t, kl=kl, wants=4)
-    loss("given KL with stride", x, t, kl=torch.rand(8)[::2], wants=5)
-    loss("given KL of one value", x, t, kl=torch.rand(1).expand(4), wants=5)
-    loss("given KL, beta", x, t, kl=kl, wants=5, beta=2.0)
-    loss("given KL, beta a tensor", x, t, kl=kl, wants=5, beta_tensor=torch.tensor(0.25))
-    loss("given KL, beta a double", x, t, kl=kl, wants=5, beta_tensor=torch.tensor(0.25).double())
-    loss("latent", x, t, m=mu, wants=25)
-    loss("latent, one gradient", x, t, m=mu, wants=9)
+    loss("given KL", x, t, kl=kl, wants=1 | KL)
+    loss("given KL, its gradient alone", x, t, kl=kl, wants=KL)
+    loss("given KL with stride", x, t, kl=torch.rand(8)[::2], wants=1 | KL)
+    loss("given KL of one value", x, t, kl=torch.rand(1).expand(4), wants=1 | KL)
+    loss("given KL, beta", x, t, kl=kl, wants=1 | KL, beta=2.0)
+    loss("given KL, beta a tensor", x, t, kl=kl, wants=1 | KL, beta_tensor=torch.tensor(0.25))
+    loss(
+        "given KL, beta a double",
+        x,
+        t,
+        kl=kl,
+        wants=1 | KL,
+        beta_tensor=torch.tensor(0.25).double(),
+    )
+    loss("latent", x, t, m=mu, wants=1 | MU | LOGVAR)
+    loss("latent, one gradient", x, t, m=mu, wants=1 | MU)
     loss("latent, no gradient of its own", x, t, m=mu, wants=1)
-    loss("latent transposed", x, t, m=torch.randn(6, 4).mT, wants=25)
-    loss("latent bfloat16", x, t, m=mu.bfloat16(), wants=25)
+    loss("latent transposed", x, t, m=torch.randn(6, 4).mT, wants=1 | MU | LOGVAR)
+    loss("latent bfloat16", x, t, m=mu.bfloat16(), wants=1 | MU | LOGVAR)
     loss("gaussian", x, t, kind=1)
     loss("gaussian, constant", x, t, kind=1, constant=0.9)
     loss("gaussian, log-variances", x, t, v=torch.randn(shape), kind=1, wants=3)
     loss("gaussian, shared log-variance", x, t, v=torch.tensor(0.3), kind=1, wants=3)
+    loss("gaussian, log-variances of columns", x, t, v=torch.randn(event), kind=1, wants=3)
+    loss("gaussian, log-variances of samples", x, t, v=torch.randn(4, 1, 1), kind=1, wants=3)
+    loss("laplace", x, t, kind=2)
+    loss("laplace, scales", x, t, v=torch.randn(shape), kind=2, wants=3)
+    loss("poisson", x, (9 * t).int(), kind=3)
+    loss("poisson, bytes", x, (9 * t).byte(), kind=3)
+    loss("mask", x, t, w=t > 0.5)
+    loss("draws", torch.randn(2, *shape), t, reduction=5, grad=torch.randn(2, 4))
     for reduction, grad in ((0, torch.randn(shape)), (1, torch.randn(4)), (3, two), (4, two)):
         loss(f"reduction {reduction}", x, t, kl=kl if reduction else None, reduction=reduction,
-             wants=5 if reduction else 1, grad=grad)  # fmt: skip
+             wants=1 | KL if reduction else 1, grad=grad)  # fmt: skip
     loss("rows with one gradient", x, t, reduction=1, grad=torch.randn(1).expand(4))
     loss("elements, gradient transposed", x, t, reduction=0, grad=torch.randn(4, *event[::-1]).mT)
 
@@ -193,8 +210,9 @@ def calls(event: tuple[int, int] = (3, 4)) -> dict[str, Call]:
 
 def again(grad: Tensor, args: tuple[Any, ...], wants: int) -> list[Tensor]:
     """Gradients in the places of those that a forward has written."""
-    places = [place for bit, place in enumerate((0, 1, 4, 5, 6)) if wants >> bit & 1]
-    gradients = [torch.full_like(args[place], 7.0) for place in places]
+    params, (kl, mu, logvar) = args[0], args[3:6]
+    wanted = [*enumerate(params), (8, kl), (9, mu), (10, logvar)]
+    gradients = [torch.full_like(t, 7.0) for bit, t in wanted if wants >> bit & 1]
     OPS.elbo_regrad(grad, gradients, *args, wants)
     return gradients
 
@@ -342,8 +360,8 @@ def test_changing_sizes_do_not_pile_up(launched: Launched) -> None:
     x, t = torch.rand(3 * limit), torch.rand(3 * limit)
     with mock.patch.object(Launch, "__call__", lambda *args: None):
         for size in range(1, limit + 100):
-            given = (x[:size].view(1, -1), None, t[:size].view(1, -1), *(None,) * 5)
-            OPS.elbo_with_grad(*given, 0.5, 0, 0.0, 2, 1)
+            given = ([x[:size].view(1, -1)], t[:size].view(1, -1), *(None,) * 5)
+            OPS.elbo_with_grad(*given, 0.5, 0, [0.0], 2, 1)
     assert likelihood._plan.cache_info().currsize == limit
 
 

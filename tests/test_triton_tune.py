@@ -85,10 +85,10 @@ def test_nothing_is_measured_unless_asked() -> None:
 
 def test_bad_value_of_the_variable_is_an_error() -> None:
     code = (
-        "import torch; from vae_fast.triton import tune;"
-        "tune.config('latent', 1, torch.float32, torch.device('cpu'))"
+        "import torch, vae_fast as vf; vf.set_backend('triton');"
+        "vf.bernoulli_nll(torch.zeros(2, 3), torch.zeros(2, 3))"
     )
-    environment = os.environ | {"VAE_FAST_AUTOTUNE": "maybe"}
+    environment = os.environ | {"VAE_FAST_AUTOTUNE": "maybe", "TRITON_INTERPRET": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )

@@ -134,7 +134,7 @@ template <class P, bool in_packets>
 struct SampleBackwardRow {
   using T = typename Storage<P>::compute;
   static constexpr int E = noise_packet;
-  static constexpr int resident = in_packets && sizeof(T) < 8 ? packet_blocks : element_blocks<T>;
+  static constexpr int resident = element_blocks<T>;
 
   const SampleBackwardArgs& args;
   const Place& place;

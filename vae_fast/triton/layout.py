@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops.layout import fills_run, in_logical_order, shares_order
+from ..layout import fills_run, in_logical_order, shares_order
 
 # A tensor without its memory: dtype, shape, strides.
 Form = tuple[torch.dtype, Sequence[int], Sequence[int]]

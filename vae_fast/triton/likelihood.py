@@ -1,7 +1,7 @@
 """Operators of the loss: negative log-likelihood, the ELBO around it, and their gradients.
 
-One launch each, with what is summed: loss, parts, and the gradients that are wanted. The gradient of
-a parameter that columns or samples share is a launch of its own.
+One launch each, with what is summed: loss, parts, and the gradients that are wanted. The gradient
+of a parameter that columns or samples share is a launch of its own.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _FUNCTORS = {
     LAPLACE.code: (formulas.laplace_unit, formulas.laplace),
     POISSON.code: (formulas.poisson, formulas.poisson_full),
 }
-# Rows that a program sums for a column, at least, and groups of them, at most.
-_LEAST_GROUP, _MOST_GROUPS = 32, 64
+# Rows that a program sums for a column, at least; groups of them, and columns, at most.
+_LEAST_GROUP, _MOST_GROUPS, _COLUMNS = 32, 64, 256
 # What a call computes: losses with gradients, gradients alone, the same unless they are there.
 _LOSSES, _GRADIENTS, _AGAIN = range(3)
 
@@ -291,7 +291,7 @@ class _Call:
             {} if operands[4].copy is None else {4: operands[4].copy}
         )
         columns = self.binding == _COLUMN
-        tile_cols = min(power_of_two(cols), 256 if columns else tile.elements)
+        tile_cols = min(power_of_two(cols), tile.elements, _COLUMNS if columns else tile.elements)
         group = max(_LEAST_GROUP, -(-rows // _MOST_GROUPS))
         tile_rows = min(power_of_two(group if columns else rows), tile.elements // tile_cols)
         if not columns:

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from . import tune
+
 OLDEST = (3, 6)
 _OPERATORS = {
     "elbo": "likelihood.elbo",
@@ -83,6 +85,8 @@ def _operator(path: str) -> Callable[..., Any]:
         nonlocal found
         if found is None:
             found = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+            if tune.asked_to_measure():
+                importlib.import_module(f"{__package__}.autotune").install()
         return found(*args)
 
     return call

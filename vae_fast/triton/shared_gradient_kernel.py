@@ -1,7 +1,8 @@
 """The gradient of a last parameter that columns or samples share.
 
-The elements' derivatives are computed again and summed: over the rows of fixed groups for columns, over
-the columns of each row for samples. What groups or Monte Carlo samples hold, the launcher adds up.
+The elements' derivatives are computed again and summed: over the rows of fixed groups for columns,
+over the columns of each row for samples. What groups or Monte Carlo samples hold, the launcher adds
+up.
 """
 
 import triton

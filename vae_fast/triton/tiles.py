@@ -11,8 +11,8 @@ import triton.language as tl
 
 from .math import float_bits
 
-# What is summed over: nothing, the columns of each row, everything, or the columns of each row of each
-# Monte Carlo draw.
+# What is summed over: nothing, the columns of each row, everything, or the columns of each row of
+# each Monte Carlo draw.
 ELEMENTS, ROWS, TOTAL, DRAWS = (tl.constexpr(code) for code in range(4))
 
 # Triton's interpreter cuts bfloat16 off instead of rounding it.

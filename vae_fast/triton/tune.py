@@ -7,7 +7,7 @@ every sum: the same input gives the same bits on every GPU.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -66,6 +66,13 @@ _PROGRAMS = 1024  # several for each multiprocessor of the largest GPU, before p
 
 
 _forced: Config | None = None
+_measured: Callable[[Key, torch.device], Config] | None = None
+
+
+def measure_by(best: Callable[[Key, torch.device], Config]) -> None:
+    """From now on what is fastest on a GPU is looked up there instead of in the table."""
+    global _measured
+    _measured = best
 
 
 def config(kernel: str, elements: int, dtype: torch.dtype, device: torch.device) -> Config:
@@ -76,15 +83,18 @@ def config(kernel: str, elements: int, dtype: torch.dtype, device: torch.device)
     if _forced is not None:
         return _forced
     key = (kernel, elements >= _LARGE, dtype.itemsize)
-    if _autotune() and device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
-        from . import autotune
-
-        return autotune.best(key, device)
+    if (
+        _measured is not None
+        and device.type == "cuda"
+        and not torch.cuda.is_current_stream_capturing()
+    ):
+        return _measured(key, device)
     return _TABLE[key]
 
 
 @cache
-def _autotune() -> bool:
+def asked_to_measure() -> bool:
+    """Whether VAE_FAST_AUTOTUNE asks for it; raises ValueError for another value than 0 and 1."""
     value = os.environ.get(VARIABLE, "")
     if value not in ("", "0", "1"):
         raise ValueError(f"{VARIABLE}={value}: expected 0 or 1")
