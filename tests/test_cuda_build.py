@@ -112,7 +112,7 @@ def demangled(name: str) -> str:
 
 
 def test_half_of_all_threads_fit() -> None:
-    """Half in packets of forwards of latents; three eighths in those of likelihoods; else a quarter."""
+    """Half in packets of latents' forwards, 3/8 in those of likelihoods; else a quarter."""
     for architecture, name, resources in kernels():
         shown = demangled(name)
         most = MOST_THREADS.get(architecture, 2048)

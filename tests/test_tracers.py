@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,3 +126,31 @@ def test_a_plain_subclass_is_a_tensor() -> None:
 
     target = T.clone().as_subclass(Image)
     torch.testing.assert_close(float(vf.bernoulli_nll(T, target)), float(vf.bernoulli_nll(T, T)))
+
+
+SHARDED = """
+import os, torch, torch.distributed as dist, vae_fast as vf
+dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=0, world_size=1)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, distribute_tensor
+mesh = init_device_mesh("cpu", (1,))
+x = distribute_tensor(torch.zeros(2, 3), mesh, [Replicate()])
+try:
+    vf.bernoulli_nll(x, torch.zeros(2, 3))
+except TypeError as error:
+    print(error)
+print(float(vf.bernoulli_nll(x.to_local(), torch.zeros(2, 3))) > 0)
+dist.destroy_process_group()
+"""
+
+
+def test_distributed_tensors_are_refused_and_their_shards_work(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env=os.environ | {"STORE": str(tmp_path / "store")},
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stdout.splitlines()
+    assert "logits: got a DTensor" in lines[0] and "to_local" in lines[0], done.stderr
+    assert lines[1] == "True"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -365,6 +366,32 @@ def test_changing_sizes_do_not_pile_up(launched: Launched) -> None:
     assert likelihood._plan.cache_info().currsize == limit
 
 
+def test_a_first_launch_while_a_graph_is_captured_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Kernel:
+        arg_names = ("x",)
+        fn = SimpleNamespace(__name__="kernel")
+        launches = 0
+
+        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+            self.launches += 1
+            return lambda *args, **options: None
+
+    kernel, capturing = Kernel(), [True]
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing[0])
+    launch = Launch(kernel, 1, torch.device("cuda", 0), 4)
+    with pytest.raises(RuntimeError, match="call the function once before capturing"):
+        launch([torch.zeros(4)])
+    assert kernel.launches == 0
+    capturing[0] = False
+    launch([torch.zeros(4)])
+    capturing[0] = True
+    launch([torch.zeros(4)])
+    assert kernel.launches == 2
+
+
 def test_a_launch_for_another_gpu_makes_it_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
     current, launches = [0], []
 
@@ -382,6 +409,7 @@ def test_a_launch_for_another_gpu_makes_it_the_current_one(monkeypatch: pytest.M
 
     monkeypatch.setattr(torch.cuda, "current_device", lambda: current[0])
     monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     for index in (0, 1, 0):
         Launch(Kernel(), 7, torch.device("cuda", index), 4, SIZE=16)([torch.empty(1)])
     assert launches == [(0, (7,), (16,)), (1, (7,), (16,)), (0, (7,), (16,))]

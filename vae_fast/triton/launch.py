@@ -25,18 +25,25 @@ def counter(device: torch.device) -> Tensor:
     found = _counters.get((device, stream))
     if found is None:
         # By another thread: a warm-up for CUDA graphs may have sent this one's allocations to a
-        # pool that must not outlive the graph. The wait is once for each stream.
+        # pool that must not outlive the graph.
         with ThreadPoolExecutor(1) as thread:
-            found = thread.submit(_zero, device, wait=True).result()
+            found, cleared = thread.submit(_zero_and_event, device).result()
+        if cleared is not None:  # this stream waits for it, the host does not
+            cleared.wait(torch.cuda.current_stream(device))
         _counters[device, stream] = found
     return found
 
 
-def _zero(device: torch.device, wait: bool = False) -> Tensor:
-    zero = torch.zeros(1, dtype=torch.int32, device=device)
-    if wait and device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
-    return zero
+def _zero(device: torch.device) -> Tensor:
+    return torch.zeros(1, dtype=torch.int32, device=device)
+
+
+def _zero_and_event(device: torch.device) -> tuple[Tensor, torch.cuda.Event | None]:
+    """The zero, and when this thread's stream has cleared it."""
+    zero = _zero(device)
+    if device.type != "cuda":
+        return zero, None
+    return zero, torch.cuda.current_stream(device).record_event()
 
 
 class Launch:
@@ -73,6 +80,7 @@ class Launch:
         self.device, self.on_gpu = device, device.type == "cuda"
         self.sums, self.numbers, self.constants = sums, numbers, constants
         self._compiled: Callable[..., None] | None = None
+        self._launched = False
         ordered = [constants[name] for name in kernel.arg_names if name in constants]
         self._rest = (*numbers, *ordered)
 
@@ -104,9 +112,15 @@ class Launch:
             if aligned and self._compiled is not None:
                 self._compiled(*tensors, *scalars, *self._rest)
                 return
+            if self.on_gpu and not self._launched and torch.cuda.is_current_stream_capturing():
+                raise RuntimeError(
+                    "its first launch loads a module, which would end the CUDA graph that is being"
+                    " captured; call the function once before capturing"
+                )
             compiled = self.kernel[(self.programs,)](
                 *tensors, *scalars, *self._rest, num_warps=self.warps, enable_fp_fusion=False
             )
+            self._launched = True
             if aligned and compiled is not None:  # the interpreter compiles nothing
                 self._compiled = compiled[(self.programs, 1, 1)]
         except Exception as error:

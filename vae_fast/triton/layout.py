@@ -80,12 +80,16 @@ class Rows:
         if self._events is None and t.is_contiguous():
             return Operand(cols, True)
         constant = _constant(t, lead)
-        # A permuted order is one that every tensor of the call has, or else it is constant.
-        if not along if constant else self._events is not None or in_logical_order(t, lead):
+        if not along if constant else self._in_order(t, lead):
             stride = _row_stride(t, lead)
             if stride is not None:
                 return Operand(stride, not constant)
         return Operand(cols, True, self.form(t.shape, lead, t.dtype))
+
+    def _in_order(self, t: Tensor, lead: int) -> bool:
+        if self._events is None:
+            return in_logical_order(t, lead)
+        return shares_order(t, lead, self._events)
 
     def form(self, shape: Sequence[int], lead: int, dtype: torch.dtype) -> Form:
         """A dense tensor in this order."""
