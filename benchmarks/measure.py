@@ -9,12 +9,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from .cases import Case, cases
-from .timing import check, copy_bandwidth, interleaved, quartiles, step
+from .timing import check, copy_bandwidth, engine, interleaved, quartiles, step
 
 Row = dict[str, Any]
 # How the memory of fresh outputs comes about, for the largest size, each in a process of its own:
@@ -54,6 +55,8 @@ def measure(case: Case, seconds: float, memory: str = "default") -> Row:
         ("training", training, case.training_bytes),
     ):
         calls = {name: make(name) for name in variants} | {"copy": copy_bandwidth(copied)}
+        if phase == "training":
+            calls["engine"] = partial(step, engine(case.fused, inputs), inputs, grads)
         row[phase] = summary(interleaved(calls, seconds), moved, 8 * copied, "fused")
     return row
 
@@ -72,14 +75,15 @@ def summary(samples: dict[str, list[float]], moved: int, copied: int, ours: str)
     """Medians, quartiles and bandwidth.
 
     Args:
-        samples: seconds of each variant, and of "copy".
+        samples: seconds of each variant, of "copy", and of "engine" where autograd takes part.
         moved: least bytes that a call moves.
         copied: bytes that the copy moves.
         ours: the variant whose bandwidth it is.
     """
     times = {name: quartiles(values) for name, values in samples.items()}
     copy = times.pop("copy")[1]
-    return {
+    alone = times.pop("engine", None)
+    return ({} if alone is None else {"engine": alone[1]}) | {
         "seconds": {name: t[1] for name, t in times.items()},
         "quartiles": {name: [t[0], t[2]] for name, t in times.items()},
         "bytes": moved,

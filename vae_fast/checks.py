@@ -95,6 +95,8 @@ def factor(name: str, value: Any, like_name: str, like: Tensor) -> tuple[float, 
     A number is any real one, NumPy's included. While compiling it becomes a tensor, which may
     change without a new compilation.
     """
+    if type(value) is float and not torch.compiler.is_compiling():  # nearly always
+        return value, None
     if isinstance(value, numpy.ndarray) and value.ndim == 0:  # as Dynamo sees NumPy's scalars
         value = torch.as_tensor(value).to(like.device)
     if isinstance(value, Tensor):
