@@ -6,42 +6,30 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import (
-    Parser,
-    add_network_options,
-    load_network,
-    print_line,
-    reported,
-    require_at_least,
-)
+from .common import load_network, network_command, print_line
 
 SHOWN = 48  # images
 
 
 def add(commands: Any) -> None:
     """The options of `vae-fast anomaly`."""
-    anomaly = commands.add_parser(
-        "anomaly",
+    parser = network_command(
+        commands,
+        anomaly,
         help="scores of the test images by reconstruction error and by ELBO",
         description="Score the test images by reconstruction error and, for a network with a "
         "latent distribution, by negative ELBO, in nats; write the scores (NPZ) and the most "
         "anomalous images (PNG). For a network trained --without-label D the images of D are "
         "scored, too, and the ROC-AUC tells how well the scores find them.",
+        least={"samples": 1},
     )
-    anomaly.set_defaults(run=_run)
-    add_network_options(anomaly)
-    anomaly.add_argument(
+    parser.add_argument(
         "--samples", type=int, default=16, metavar="L", help="draws of z for the ELBO (default 16)"
     )
-    anomaly.add_argument("--out", default="anomaly", metavar="NAME", help="of NAME.npz, NAME.png")
+    parser.add_argument("--out", default="anomaly", metavar="NAME", help="of NAME.npz, NAME.png")
 
 
-def _run(args: argparse.Namespace, parser: Parser) -> int:
-    require_at_least(parser, args, 1, "samples")
-    return reported(lambda: _anomaly(args))
-
-
-def _anomaly(args: argparse.Namespace) -> None:
+def anomaly(args: argparse.Namespace) -> None:
     import torch
 
     from vae_fast.anomaly import roc_auc, score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -58,11 +58,36 @@ def print_line(line: str) -> None:
     print(line, flush=True)
 
 
-def add_network_options(parser: Any) -> None:
-    """The options of a command that looks at a trained network."""
+def network_command(
+    commands: Any,
+    run: Callable[[argparse.Namespace], None],
+    *,
+    help: str,
+    description: str,
+    least: Mapping[str, int] | None = None,
+) -> Any:
+    """The parser of a command that looks at a trained network; its options are still to be added.
+
+    Args:
+        commands: of the program.
+        run: the command, whose function name is its own.
+        help: one line.
+        description: what it does.
+        least: numbers that options have to be at least.
+    """
+
+    def checked(args: argparse.Namespace, parser: Parser) -> int:
+        for name, bound in (least or {}).items():
+            if (value := getattr(args, name)) < bound:
+                parser.error(f"--{name}: got {value}, expected at least {bound}")
+        return reported(lambda: run(args))
+
+    parser = commands.add_parser(run.__name__, help=help, description=description)
+    parser.set_defaults(run=checked)
     parser.add_argument("checkpoint", help="the folder of a run, or its checkpoint")
     parser.add_argument("--data", metavar="DIR", help="folder of the data, as for train")
     parser.add_argument("--device", default="auto", metavar="NAME", help="as for train")
+    return parser
 
 
 def add_label_option(parser: Any, default: str | None = None) -> None:
@@ -77,11 +102,3 @@ def load_network(args: argparse.Namespace) -> Trained:
     from vae_fast.training import trained
 
     return trained.load(Path(args.checkpoint), args.data, pick_device(args.device))
-
-
-def require_at_least(parser: Parser, args: argparse.Namespace, least: int, *names: str) -> None:
-    """Ends with an error unless all these options are at least so much."""
-    for name in names:
-        value = getattr(args, name)
-        if value < least:
-            parser.error(f"--{name}: got {value}, expected at least {least}")

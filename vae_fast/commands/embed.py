@@ -6,27 +6,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import Parser, add_network_options, load_network, print_line, reported
+from .common import load_network, network_command, print_line
 
 
 def add(commands: Any) -> None:
     """The options of `vae-fast embed`."""
-    embed = commands.add_parser(
-        "embed",
+    parser = network_command(
+        commands,
+        embed,
         help="codes of the test images (of a VAE: the means), as numbers and as a scatter plot",
         description="Encode the test images; write the codes (of a VAE: mu) and the labels (NPZ) "
         "and a scatter plot of the two that vary most, coloured by label (PNG).",
     )
-    embed.set_defaults(run=_run)
-    add_network_options(embed)
-    embed.add_argument("--out", default="embedding", metavar="NAME", help="of NAME.npz, NAME.png")
+    parser.add_argument("--out", default="embedding", metavar="NAME", help="of NAME.npz, NAME.png")
 
 
-def _run(args: argparse.Namespace, parser: Parser) -> int:
-    return reported(lambda: _embed(args))
-
-
-def _embed(args: argparse.Namespace) -> None:
+def embed(args: argparse.Namespace) -> None:
     from vae_fast.training.files import write_arrays
     from vae_fast.training.pictures import write_scatter
 

@@ -6,26 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import (
-    Parser,
-    add_network_options,
-    load_network,
-    print_line,
-    reported,
-    require_at_least,
-)
+from .common import load_network, network_command, print_line
 
 
 def add(commands: Any) -> None:
     """The options of `vae-fast evaluate`."""
-    evaluate = commands.add_parser(
-        "evaluate",
+    parser = network_command(
+        commands,
+        evaluate,
         help="ELBO, use of the latent dimensions and likelihood of a trained network",
         description="Evaluate a trained network on its test images, in nats per image.",
+        least={"samples": 0, "images": 0},
     )
-    evaluate.set_defaults(run=_run)
-    add_network_options(evaluate)
-    evaluate.add_argument(
+    parser.add_argument(
         "--samples",
         type=int,
         default=100,
@@ -33,27 +26,22 @@ def add(commands: Any) -> None:
         help="draws of z for each image in the importance-sampled likelihood, 0 for none "
         "(default 100)",
     )
-    evaluate.add_argument(
+    parser.add_argument(
         "--images", type=int, default=0, metavar="N", help="the first N test images (default all)"
     )
-    evaluate.add_argument("--out", metavar="FILE", help="write the numbers as JSON, too")
-    evaluate.add_argument("--no-progress", action="store_true", help="no progress bar")
+    parser.add_argument("--out", metavar="FILE", help="write the numbers as JSON, too")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
-def _run(args: argparse.Namespace, parser: Parser) -> int:
-    require_at_least(parser, args, 0, "samples", "images")
-    return reported(lambda: _evaluate(args))
-
-
-def _evaluate(args: argparse.Namespace) -> None:
+def evaluate(args: argparse.Namespace) -> None:
     from dataclasses import asdict
 
-    from vae_fast.evaluate import describe, evaluate
+    from vae_fast import evaluate as evaluation
     from vae_fast.training.files import write_json
     from vae_fast.training.machine import describe_machine, versions
 
     network = load_network(args)
-    result = evaluate(network, args.samples, args.images, progress=not args.no_progress)
+    result = evaluation.evaluate(network, args.samples, args.images, progress=not args.no_progress)
     if args.out:
         content = {
             "evaluation": asdict(result),
@@ -63,5 +51,5 @@ def _evaluate(args: argparse.Namespace) -> None:
             "versions": versions(),
         }
         write_json(Path(args.out), content)
-    for line in describe(result):
+    for line in evaluation.describe(result):
         print_line(line)

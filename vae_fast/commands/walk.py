@@ -6,39 +6,26 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import (
-    Parser,
-    add_network_options,
-    load_network,
-    print_line,
-    reported,
-    require_at_least,
-)
+from .common import load_network, network_command, print_line
 
 
 def add(commands: Any) -> None:
     """The options of `vae-fast walk`."""
-    walk = commands.add_parser(
-        "walk",
+    parser = network_command(
+        commands,
+        walk,
         help="a way between two test images, as a picture and as a GIF",
         description="Decode points on the line between the codes of two test images, and "
         "write them as a strip (PNG) and as an animation (GIF).",
+        least={"start": 0, "end": 0, "steps": 2},
     )
-    walk.set_defaults(run=_run)
-    add_network_options(walk)
-    walk.add_argument("--start", type=int, default=0, metavar="I", help="number of a test image")
-    walk.add_argument("--end", type=int, default=1, metavar="J", help="number of another one")
-    walk.add_argument("--steps", type=int, default=12, metavar="N", help="images of the way")
-    walk.add_argument("--out", default="walk", metavar="NAME", help="of NAME.png and NAME.gif")
+    parser.add_argument("--start", type=int, default=0, metavar="I", help="number of a test image")
+    parser.add_argument("--end", type=int, default=1, metavar="J", help="number of another one")
+    parser.add_argument("--steps", type=int, default=12, metavar="N", help="images of the way")
+    parser.add_argument("--out", default="walk", metavar="NAME", help="of NAME.png and NAME.gif")
 
 
-def _run(args: argparse.Namespace, parser: Parser) -> int:
-    require_at_least(parser, args, 0, "start", "end")
-    require_at_least(parser, args, 2, "steps")
-    return reported(lambda: _walk(args))
-
-
-def _walk(args: argparse.Namespace) -> None:
+def walk(args: argparse.Namespace) -> None:
     import torch
 
     from vae_fast.training.checkpoint import CheckpointError
