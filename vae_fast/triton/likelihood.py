@@ -234,13 +234,15 @@ class _Call:
         else:
             replaced.update(dict.fromkeys(_LATENT_PLACES))
 
+        draws = self.samples if level == _ROWS else 1
+        by_row = level in (_ROWS, _DRAWS)
+        direct = with_loss and by_row and not latent.rows and draws * parts.chunks == 1
         sums = units if shared_grad else 0
         sum_rows, sum_cols = 1, LARGEST_SUM
-        if with_loss and level in (_ROWS, _DRAWS):
+        if with_loss and by_row and not direct:
             sums += rows * parts.chunks + latent.rows * latent_parts.chunks
-            draws = self.samples if level == _ROWS else 1
             sum_rows, sum_cols = sum_shape(max(draws * parts.chunks, latent_parts.chunks))
-        elif with_loss:
+        elif with_loss and not by_row:
             sums += units + latent_units
         strides = [o.stride for o in operands]
         launch = Launch(
@@ -280,6 +282,7 @@ class _Call:
             SUM_ROWS=sum_rows,
             SUM_COLS=sum_cols,
             UNLESS_ONE=options.what == _AGAIN,
+            DIRECT=direct,
         )
         return Plan(device, results, launch, replaced)
 

@@ -244,13 +244,17 @@ def elbo_kernel(
     TILE_COLS: tl.constexpr,
     LATENT_ALIGNED: tl.constexpr, LATENT_ROWS: tl.constexpr, LATENT_COLS: tl.constexpr,
     SUM_ROWS: tl.constexpr, SUM_COLS: tl.constexpr, UNLESS_ONE: tl.constexpr,
+    DIRECT: tl.constexpr,
 ):  # fmt: skip
-    """Loss, its parts, and the wanted gradients; nothing at all if UNLESS_ONE and grad is 1."""
+    """Loss, its parts, and the wanted gradients; nothing at all if UNLESS_ONE and grad is 1.
+
+    DIRECT: each loss is a sum that one program has whole, so that none has to finish them.
+    """
     if UNLESS_ONE:
         done = tl.load(grad) == 1.0
         if done:
             return
-    SUMS: tl.constexpr = loss is not None
+    SUMS: tl.constexpr = loss is not None and not DIRECT
     ONE_GRAD: tl.constexpr = BINDING == ONE and grad_last is not None
     unit = tl.program_id(0).to(tl.int64)
     beta = tl.full((), beta, tl.float64)
@@ -273,7 +277,7 @@ def elbo_kernel(
                 grad_stride // ALIGNED * ALIGNED,
             ),
             (values, grad_param, grad_last),
-            partials if SUMS else None,
+            partials if SUMS else loss if DIRECT else None,
             partials + last_first if ONE_GRAD else None,
             unit, rows, batch, cols // ALIGNED * ALIGNED, chunks, count,
             LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, SOME_FULL, ONE_ROW,
