@@ -339,7 +339,8 @@ class _Call:
     def _formula(self) -> dict[str, Any]:
         """The kernels' constants that say what an element is."""
         code, constants = self.options.likelihood, self.options.constants
-        second = self.last is not None or (len(constants) > 1 and constants[1] != 0)
+        full = code == POISSON.code and constants[1] != 0
+        second = full or self.last is not None
         return {
             "LIKELIHOOD": _FUNCTORS[code][second],
             "BYTES": BY_CODE[code].bytes_to_unit,
