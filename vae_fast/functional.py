@@ -86,11 +86,11 @@ def elbo_loss(
     Source: Kingma and Welling 2013, equation 3; Higgins et al. 2017 for beta.
     """
     row = likelihoods.find(likelihood)
-    listed: list[Any] = list(params) if isinstance(params, (tuple, list)) else [params]
+    several = isinstance(params, (tuple, list))
+    listed: list[Any] = list(params) if several else [params]
     if not row.required <= len(listed) <= len(row.parameters):
         expected = ", ".join(p.name for p in row.parameters)
         raise ValueError(f"params: got {len(listed)} tensors, expected ({expected})")
-    several = isinstance(params, (tuple, list))
     names = [f"params[{k}]" for k in range(len(listed))] if several else ["params"]
     target = checked_target(row, listed[0], names[0], target)
     bound = checked_params(listed, names, target)

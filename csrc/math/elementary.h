@@ -42,10 +42,11 @@ VAE_FAST_HD float multiply_add(float a, float b, float c) {
 #endif
 }
 
-// a b, zero where a is zero: a mean that equals its target costs nothing, however small the variance.
+// A factor of a, made zero where a is: a mean that equals its target costs nothing, however small the
+// variance.
 template <class T>
-VAE_FAST_HD T times(T a, T b) {
-  return a == T(0) ? T(0) : a * b;
+VAE_FAST_HD T factor_of_nonzero(T factor, T a) {
+  return a == T(0) ? T(0) : factor;
 }
 
 // exp(r) - 1 for |r| <= ln(2) / 2, its polynomial in pairs (Estrin): short chains keep the units busy.

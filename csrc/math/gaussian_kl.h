@@ -28,13 +28,14 @@ struct KLGeneral {
 template <class T>
 VAE_FAST_HD KLGeneral<T> kl_general(T mu, T logvar, T prior_mu, T prior_logvar) {
   const T d = logvar - prior_logvar;
-  const T inverse = exponential(T(-0.5) * prior_logvar);
-  const T scaled = times(mu - prior_mu, inverse);
+  const T difference = mu - prior_mu;
+  const T inverse = factor_of_nonzero(exponential(T(-0.5) * prior_logvar), difference);
+  const T scaled = difference * inverse;
   const T mahalanobis = scaled * scaled;
   const Expm1<T> e = expm1_and_minus(d);
   KLGeneral<T> out;
   out.value = T(0.5) * (mahalanobis + e.minus);
-  out.dmu = times(scaled, inverse);
+  out.dmu = scaled * inverse;
   out.dlogvar = T(0.5) * e.value;
   out.dprior_mu = -out.dmu;
   out.dprior_logvar = T(-0.5) * (mahalanobis + e.value);

@@ -54,9 +54,11 @@ struct Gaussian {
   static constexpr int parameters = 2, derived = 1;
   VAE_FAST_HD static void derive(T logvar, T* d) { d[0] = exponential(T(-0.5) * logvar); }
   VAE_FAST_HD static Nll<T, 2> at(const T* p, const T* d, T target) {
-    const T scaled = times(p[0] - target, d[0]);
+    const T difference = p[0] - target;
+    const T inverse = factor_of_nonzero(d[0], difference);
+    const T scaled = difference * inverse;
     const T squares = scaled * scaled;
-    return {T(0.5) * (squares + p[1]), {times(scaled, d[0]), T(0.5) - T(0.5) * squares}};
+    return {T(0.5) * (squares + p[1]), {scaled * inverse, T(0.5) - T(0.5) * squares}};
   }
 };
 
@@ -80,8 +82,9 @@ struct Laplace {
   VAE_FAST_HD static Nll<T, 2> at(const T* p, const T* d, T target) {
     const T unit[1] = {p[0]};
     const Nll<T, 1> error = LaplaceUnit<T>::at(unit, d, target);
-    const T scaled = times(error.value, d[0]);
-    return {scaled + p[1], {times(error.grad[0], d[0]), T(1) - scaled}};
+    const T inverse = factor_of_nonzero(d[0], error.value);
+    const T scaled = error.value * inverse;
+    return {scaled + p[1], {error.grad[0] * inverse, T(1) - scaled}};
   }
 };
 
@@ -105,12 +108,13 @@ struct Poisson {
     const T power = exponential(distance);
     const Expm1<T> e = expm1_and_minus(distance);
     const T slope = small ? power - target : target * e.value;
-    if (!full) return {(small ? power : target * power) - times(target, log_rate), {slope}};
+    if (!full)
+      return {(small ? power : target * power) - target * factor_of_nonzero(log_rate, target), {slope}};
     const T log_y = -subtract_log(T(0), y);
     const T best = T(0.5) * (log_y + T(1.8378770664093453)) + stirling_remainder(T(1) / y);
     const T steps = -subtract_log(T(0), small ? (target + T(1)) * y : T(1));
     const T gamma = target == T(0) ? T(0) : y * log_y - y + best - steps;
-    const T below = target > T(-1) ? power - times(target, log_rate) + gamma : T(NAN);
+    const T below = target > T(-1) ? power - target * factor_of_nonzero(log_rate, target) + gamma : T(NAN);
     return {small ? below : best + target * e.minus, {slope}};
   }
 };

@@ -50,6 +50,7 @@ _elbo_regrad = torch.ops.vae_fast.elbo_regrad.default
 _TENSORS, _OPTIONS = 6, 4
 # The bits of `wants`: parameter k has bit k, others have these by their place behind parameters.
 _BITS = {2: 1 << 8, 3: 1 << 9, 4: 1 << 10}
+_BY_ROW_OR_ELEMENT = frozenset((NONE, SAMPLE, DRAW))
 _DOUBLE = torch.float64
 
 
@@ -191,13 +192,12 @@ class _ELBO(torch.autograd.Function):
         # that of float16 parameters, which are trained under a gradient scaler; on a GPU the wasted
         # buffer would cost more than looking at its factor later.
         param, reduction = args[0], args[-1]
-        likely_one = reduction not in (NONE, SAMPLE, DRAW) and not (
+        likely_one = reduction not in _BY_ROW_OR_ELEMENT and not (
             param.is_cuda and param.dtype == torch.float16
         )
         parameters = len(args) - _TENSORS - _OPTIONS
         wants = _plan(ctx.needs_input_grad)[0] if likely_one else 0
-        params = args[:parameters]
-        loss, recon, kl, grads = _elbo_with_grad(params, *args[parameters:], wants)
+        loss, recon, kl, grads = _elbo_with_grad(args[:parameters], *args[parameters:], wants)
         ctx.gradients = grads if wants else None
         _save(ctx, args, (loss, recon, kl))
         return loss, recon, kl

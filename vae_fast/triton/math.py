@@ -83,9 +83,9 @@ def byte_to_unit(x):
 
 
 @triton.jit
-def times(a, b):
-    """a b, zero where a is zero: a mean that equals its target costs nothing."""
-    return tl.where(a == 0.0, 0.0, a * b)
+def factor_of_nonzero(factor, a):
+    """A factor of a, made zero where a is: a mean that equals its target costs nothing."""
+    return tl.where(a == 0.0, 0.0, factor)
 
 
 @triton.jit
@@ -190,11 +190,12 @@ def kl_standard(mu, logvar):
 @triton.jit
 def kl_general(mu, logvar, prior_mu, prior_logvar):
     """KL(N(mu, e^logvar) || N(prior_mu, e^prior_logvar)) and its four partial derivatives."""
-    inverse = exponential(-0.5 * prior_logvar)
-    scaled = times(mu - prior_mu, inverse)
+    difference = mu - prior_mu
+    inverse = factor_of_nonzero(exponential(-0.5 * prior_logvar), difference)
+    scaled = difference * inverse
     mahalanobis = scaled * scaled
     value, minus = expm1_and_minus(logvar - prior_logvar)
-    dmu = times(scaled, inverse)
+    dmu = scaled * inverse
     return (
         0.5 * (mahalanobis + minus),
         dmu,
@@ -275,10 +276,11 @@ def gaussian_unit(mean, last, target):
 @triton.jit
 def gaussian(mean, logvar, target):
     """-log N(target | mean, e^logvar) - constant."""
-    inverse = exponential(-0.5 * logvar)
-    scaled = times(mean - target, inverse)
+    difference = mean - target
+    inverse = factor_of_nonzero(exponential(-0.5 * logvar), difference)
+    scaled = difference * inverse
     squares = scaled * scaled
-    return 0.5 * (squares + logvar), times(scaled, inverse), 0.5 - 0.5 * squares
+    return 0.5 * (squares + logvar), scaled * inverse, 0.5 - 0.5 * squares
 
 
 @triton.jit
@@ -293,9 +295,9 @@ def laplace_unit(loc, last, target):
 def laplace(loc, logscale, target):
     """-log Laplace(target | loc, e^logscale) - constant."""
     size, sign, _ = laplace_unit(loc, logscale, target)
-    inverse = exponential(-logscale)
-    scaled = times(size, inverse)
-    return scaled + logscale, times(sign, inverse), 1.0 - scaled
+    inverse = factor_of_nonzero(exponential(-logscale), size)
+    scaled = size * inverse
+    return scaled + logscale, sign * inverse, 1.0 - scaled
 
 
 @triton.jit
@@ -314,7 +316,7 @@ def poisson(log_rate, last, target):
     """-log Poisson(target | e^log_rate) without log Gamma(target + 1)."""
     small, _, power, _, slope = poisson_parts(log_rate, target)
     rate = tl.where(small, power, target * power)
-    return rate - times(target, log_rate), slope, tl.zeros_like(slope)
+    return rate - target * factor_of_nonzero(log_rate, target), slope, tl.zeros_like(slope)
 
 
 @triton.jit
@@ -325,6 +327,6 @@ def poisson_full(log_rate, last, target):
     best = 0.5 * (log_y + LOG_2PI) + stirling_remainder(1.0 / y)
     steps = -subtract_log(tl.zeros_like(y), tl.where(small, (target + 1.0) * y, 1.0))
     gamma = tl.where(target == 0.0, 0.0, y * log_y - y + best - steps)
-    below = power - times(target, log_rate) + gamma
+    below = power - target * factor_of_nonzero(log_rate, target) + gamma
     below = tl.where(target > -1.0, below, float("nan"))
     return tl.where(small, below, best + target * minus), slope, tl.zeros_like(slope)
