@@ -29,28 +29,26 @@ def step(function: Function, inputs: Sequence[Tensor], grads: Sequence[Tensor]) 
 
 
 class _Engine(torch.autograd.Function):
-    """A node that hands over what is there already."""
+    """A node that computes nothing; its gradients are memory that nobody has touched."""
 
     @staticmethod
-    def forward(
-        ctx: Any, outputs: Sequence[Tensor], grads: Sequence[Tensor], *leaves: Tensor
-    ) -> Any:
-        ctx.grads = grads
+    def forward(ctx: Any, outputs: Sequence[Tensor], *leaves: Tensor) -> Any:
+        ctx.leaves = leaves
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return (None, None, *ctx.grads)
+        # Fresh ones, which the engine keeps: those that somebody else holds it would copy.
+        return (None, *(torch.empty_like(t) for t in ctx.leaves))
 
 
 def engine(function: Function, inputs: Sequence[Tensor]) -> Function:
     """What autograd itself takes for a call: as many leaves and outputs, nothing computed."""
     outputs = [o.detach() for o in function(*inputs) if o.requires_grad]
     leaves = [t for t in inputs if t.requires_grad]
-    grads = [torch.zeros_like(t) for t in leaves]
 
     def call(*inputs: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = _Engine.apply(outputs, grads, *leaves)
+        found: tuple[Tensor, ...] = _Engine.apply(outputs, *leaves)
         return found
 
     return call
