@@ -102,19 +102,22 @@ struct Poisson {
   VAE_FAST_HD static void derive(T, T*) {}
   VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
     const T log_rate = p[0];
+    const T product = target * factor_of_nonzero(log_rate, target);
+    if (!full) {
+      const T rate = exponential(log_rate);
+      return {rate - product, {rate - target}};
+    }
     const bool small = target < T(1);
     const T y = small ? target + T(2) : target;
     const T distance = small ? log_rate : subtract_log(log_rate, y);
     const T power = exponential(distance);
     const Expm1<T> e = expm1_and_minus(distance);
     const T slope = small ? power - target : target * e.value;
-    if (!full)
-      return {(small ? power : target * power) - target * factor_of_nonzero(log_rate, target), {slope}};
     const T log_y = -subtract_log(T(0), y);
     const T best = T(0.5) * (log_y + T(1.8378770664093453)) + stirling_remainder(T(1) / y);
     const T steps = -subtract_log(T(0), small ? (target + T(1)) * y : T(1));
     const T gamma = target == T(0) ? T(0) : y * log_y - y + best - steps;
-    const T below = target > T(-1) ? power - target * factor_of_nonzero(log_rate, target) + gamma : T(NAN);
+    const T below = target > T(-1) ? power - product + gamma : T(NAN);
     return {small ? below : best + target * e.minus, {slope}};
   }
 };

@@ -74,12 +74,10 @@ def gaussian(
     precision = torch.exp(-logvar)
     values = 0.5 * (difference**2 * precision + logvar) + shift
     squares = size**2 * precision
-    # The exponent is rounded, too.
-    rounded = 1 + logvar.abs()
     return Terms(
         values,
-        0.5 * (squares * rounded + logvar.abs()) + shift,
-        {"x": size * precision * rounded, "second": 0.5 * (1 + squares * rounded)},
+        0.5 * (squares + logvar.abs()) + shift,
+        {"x": size * precision, "second": 0.5 * (1 + squares)},
     )
 
 
@@ -93,11 +91,11 @@ def laplace(
     if logscale is None:
         return Terms(difference.abs() + shift, size + shift, {"x": torch.ones_like(size)})
     inverse = torch.exp(-logscale)
-    scaled, rounded = size * inverse, 1 + logscale.abs()
+    scaled = size * inverse
     return Terms(
         difference.abs() * inverse + logscale + shift,
-        scaled * rounded + logscale.abs() + shift,
-        {"x": (inverse * rounded).expand_as(size), "second": 1 + scaled * rounded},
+        scaled + logscale.abs() + shift,
+        {"x": inverse.expand_as(size), "second": 1 + scaled},
     )
 
 
@@ -106,8 +104,7 @@ def poisson(log_rate: Tensor, target: Tensor, full: bool = True) -> Terms:
     t = target.double()
     constant = torch.lgamma(t + 1) if full else torch.zeros_like(t)
     rate = log_rate.exp()
-    # The exponent is rounded, too.
-    size = rate * (1 + log_rate.abs()) + t
+    size = rate + t
     return Terms(
         rate - t * log_rate + constant,
         size + (t * log_rate).abs() + constant.abs(),

@@ -306,28 +306,25 @@ def laplace(loc, logscale, target):
 
 
 @triton.jit
-def poisson_parts(log_rate, target):
-    """Of the distance to the best rate of a count; of a target below 1, two steps up."""
+def poisson(log_rate, last, target):
+    """-log Poisson(target | e^log_rate) without log Gamma(target + 1)."""
+    rate = exponential(log_rate)
+    product = target * factor_of_nonzero(log_rate, target)
+    return rate - product, rate - target, tl.zeros_like(rate)
+
+
+@triton.jit
+def poisson_full(log_rate, last, target):
+    """-log Poisson(target | e^log_rate); NaN for targets of -1 and less.
+
+    From the distance to the best rate of a count; below 1, two steps of the recurrence up.
+    """
     small = target < 1.0
     y = tl.where(small, target + 2.0, target)
     distance = tl.where(small, log_rate, subtract_log(log_rate, y))
     power = exponential(distance)
     value, minus = expm1_and_minus(distance)
-    return small, y, power, minus, tl.where(small, power - target, target * value)
-
-
-@triton.jit
-def poisson(log_rate, last, target):
-    """-log Poisson(target | e^log_rate) without log Gamma(target + 1)."""
-    small, _, power, _, slope = poisson_parts(log_rate, target)
-    rate = tl.where(small, power, target * power)
-    return rate - target * factor_of_nonzero(log_rate, target), slope, tl.zeros_like(slope)
-
-
-@triton.jit
-def poisson_full(log_rate, last, target):
-    """-log Poisson(target | e^log_rate); NaN for targets of -1 and less."""
-    small, y, power, minus, slope = poisson_parts(log_rate, target)
+    slope = tl.where(small, power - target, target * value)
     log_y = -subtract_log(tl.zeros_like(y), y)
     best = 0.5 * (log_y + LOG_2PI) + stirling_remainder(1.0 / y)
     steps = -subtract_log(tl.zeros_like(y), tl.where(small, (target + 1.0) * y, 1.0))
