@@ -18,7 +18,7 @@ OPS = torch.ops.vae_fast
 
 def variants(logits: Tensor, target: Tensor) -> dict[str, Callable[[], None]]:
     """The operators that make up each way, without autograd around them."""
-    nothing = (None,) * 5
+    nothing = (None,) * 7
     options = (1.0, 0, [0.0], 2)
     one = torch.ones(())
 

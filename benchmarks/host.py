@@ -68,11 +68,11 @@ def no_gpu(launched: Callable[..., None] = lambda *_: None) -> Iterator[None]:
     config.set_active(Driver(launched))
     # The interpreter is the case in which they serve CPU tensors; kernels imported before are not
     # interpreted for that.
-    registration.serve(["cpu"])
+    registration.serve(["cpu"], [])
     try:
         yield
     finally:
-        registration.serve([])
+        registration.serve([], [])
         config._active = before
 
 
@@ -81,7 +81,7 @@ def calls(rows: int = 128) -> dict[str, Call]:
     x, target = torch.randn(rows, 784), torch.rand(rows, 784)
     mu, kl = torch.randn(rows, 20), torch.rand(rows)
     seed, one, gradients = torch.ones(1, dtype=torch.int64), torch.ones(()), [torch.empty_like(x)]
-    loss = ([x], target, None)
+    loss = ([x], target, None, None, None)
     options = (None, 0.5, 0, [0.0], 2)
     return {
         "loss": lambda: OPS.elbo_with_grad.default(*loss, None, None, None, *options, 1),

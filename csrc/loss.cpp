@@ -5,6 +5,8 @@ namespace vae_fast {
 LossArguments::LossArguments(Stack& stack)
     : params(stack.take<std::vector<Tensor>>()),
       target(stack.take<Tensor>()),
+      starts(stack.take<OptionalTensor>()),
+      columns(stack.take<OptionalTensor>()),
       weight(stack.take<OptionalTensor>()),
       kl(stack.take<OptionalTensor>()),
       mu(stack.take<OptionalTensor>()),
@@ -15,33 +17,37 @@ LossArguments::LossArguments(Stack& stack)
       constants(stack.take<std::vector<double>>()),
       reduction(static_cast<Reduction>(stack.take<int64_t>())) {
   const size_t n = params.size();
-  STD_TORCH_CHECK(n >= 1 && n <= most_parameters, "vae_fast: a likelihood has 1 to 4 parameters");
+  STD_TORCH_CHECK(n >= 1 && n <= most_parameters, "vae_fast: a likelihood has 1 to 5 parameters");
   STD_TORCH_CHECK(constants.size() <= most_constants, "vae_fast: too many constants");
 }
 
-namespace {
-
 // The first parameter has the whole shape; the shapes of the others say what they are shared by.
-Binding binding_of(const Tensor& t, const LossArguments& args, int64_t cols) {
+Binding LossInputs::binding_of(const Tensor& t, const LossArguments& args) const {
   const int64_t dim = t.dim(), whole = args.params[0].dim();
   if (dim == 0) return Binding::one;
-  if (dim == args.target.dim() - 1) return Binding::column;
-  if (dim == args.target.dim() && event_of(t) == 1 && (cols != 1 || whole != dim)) return Binding::sample;
+  if (dim == target_dim - 1) return Binding::column;
+  if (dim == target_dim && event_of(t) == 1 && (cols != 1 || whole != dim)) return Binding::sample;
   STD_TORCH_CHECK(dim == whole, "vae_fast: a parameter has an unexpected shape");
   return Binding::element;
 }
+
+namespace {
 
 bool any_double(const LossArguments& args) {
   return is_double(args.params[0]) || (args.kl && is_double(*args.kl)) || (args.mu && is_double(*args.mu));
 }
 
+// A contiguous tensor of one dimension as one row.
+Operand list_of(const Tensor& t) { return {t.data_ptr(), dtype_of(t), 0, 1}; }
+
 }  // namespace
 
 LossInputs::LossInputs(const LossArguments& args, const Tensor* elements_tensor)
-    : lead(args.params[0].dim() > args.target.dim() ? 2 : 1),
+    : target_dim(args.starts ? 2 : args.target.dim()),
+      lead(args.params[0].dim() > target_dim ? 2 : 1),
       samples(lead == 2 ? args.params[0].size(0) : 1),
-      batch(args.target.size(0)),
-      cols(event_of(args.target)),
+      batch(args.params[0].size(lead - 1)),
+      cols(event_of(args.params[0], lead)),
       latents(args.mu ? event_of(*args.mu) : 0),
       layout(args.params[0], lead),
       latent_layout(args.mu ? *args.mu : args.target, 1),
@@ -50,10 +56,10 @@ LossInputs::LossInputs(const LossArguments& args, const Tensor* elements_tensor)
       parameters(static_cast<int>(args.params.size())) {
   for (int k = 0; k < parameters; ++k) {
     const Tensor& t = args.params[static_cast<size_t>(k)];
-    binding[k] = k ? binding_of(t, args, cols) : Binding::element;
+    binding[k] = k ? binding_of(t, args) : Binding::element;
     if (binding[k] == Binding::element) layout.require(t, lead);
   }
-  layout.require(args.target, 1);
+  if (!args.starts) layout.require(args.target, 1);
   if (args.weight) layout.require(*args.weight, 1);
   if (elements_tensor) layout.require(*elements_tensor, lead);
 
@@ -66,9 +72,15 @@ LossInputs::LossInputs(const LossArguments& args, const Tensor* elements_tensor)
       case Binding::one: params[k] = one_element(t); break;
     }
   }
-  target = layout.rows(args.target, 1);
+  if (args.starts) {
+    target = list_of(args.target);
+    starts = list_of(*args.starts);
+    columns = list_of(*args.columns);
+  } else {
+    target = layout.rows(args.target, 1);
+  }
   // Counts are numbers; images are numbers in [0, 1].
-  if (target.dtype == DType::uint8 && args.likelihood != Likelihood::poisson) target.dtype = DType::unit8;
+  if (target.dtype == DType::uint8 && !is_of_counts(args.likelihood)) target.dtype = DType::unit8;
   if (args.weight) weight = layout.rows(*args.weight, 1);
   if (elements_tensor) elements = layout.rows(*elements_tensor, lead);
   if (!args.mu) return;

@@ -13,6 +13,8 @@ struct LossArguments {
 
   std::vector<Tensor> params;  // of the likelihood; the first one has the whole shape
   Tensor target;
+  // Of a sparse target, whose values `target` then has: where its rows start, and their columns (CSR).
+  OptionalTensor starts, columns;
   OptionalTensor weight, kl, mu, logvar, beta_tensor;
   double beta;
   Likelihood likelihood;
@@ -33,14 +35,17 @@ struct LossInputs {
   // The shape of the loss and its parts.
   Sizes result_sizes() const;
 
-  int64_t lead, samples, batch, cols, latents;
+  int64_t target_dim, lead, samples, batch, cols, latents;
   RowLayout layout, latent_layout;
   Reduction reduce;
   ScalarType dtype;  // of the results
   int parameters;
   Binding binding[most_parameters];
   Operand params[most_parameters];  // rows of a per-sample one are those of the target
-  Operand target, weight, elements, mu, logvar;
+  Operand target, starts, columns, weight, elements, mu, logvar;
+
+ private:
+  Binding binding_of(const Tensor& t, const LossArguments& args) const;
 };
 
 // The wanted gradients, in the order of their bits. Those of parameters have their parameter's shape.

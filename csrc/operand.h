@@ -19,9 +19,18 @@ struct Operand {
 };
 
 // The codes of vae_fast/likelihoods.py. A Gaussian without log-variance has one parameter less.
-enum class Likelihood : int64_t { bernoulli = 0, gaussian = 1, laplace = 2, poisson = 3 };
+enum class Likelihood : int64_t {
+  bernoulli = 0,
+  gaussian = 1,
+  laplace = 2,
+  poisson = 3,
+  negative_binomial = 4,
+  zero_inflated_negative_binomial = 5,
+  negative_binomial_mixture = 6
+};
+constexpr bool is_of_counts(Likelihood likelihood) { return likelihood >= Likelihood::poisson; }
 
-constexpr int most_parameters = 4;  // of a likelihood
+constexpr int most_parameters = 5;  // of a likelihood
 constexpr int most_constants = 4;
 
 // Which elements share a value of a parameter; the gradient is their sum.

@@ -19,6 +19,9 @@ STABLE_TORCH_LIBRARY_IMPL(vae_fast, CPU, m) {
   m.impl("elbo", VAE_FAST_BOX(cpu::elbo));
   m.impl("elbo_with_grad", VAE_FAST_BOX(cpu::elbo_with_grad));
   m.impl("elbo_backward", VAE_FAST_BOX(cpu::elbo_backward));
+  m.impl("general_elbo", VAE_FAST_BOX(cpu::elbo));
+  m.impl("general_elbo_with_grad", VAE_FAST_BOX(cpu::elbo_with_grad));
+  m.impl("general_elbo_backward", VAE_FAST_BOX(cpu::elbo_backward));
 }
 
 // For `vae_fast.info`: the chosen instruction set, or why there is none.

@@ -25,6 +25,7 @@ ON_EVERY_DEVICE = {
         "autograd",
         "categorical",
         "compile",
+        "counts",
         "determinism",
         "edges",
         "errors",

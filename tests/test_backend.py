@@ -162,12 +162,15 @@ def test_automatic_choice_on_a_gpu(
     monkeypatch.setattr(extension, "cuda_missing", "" if extension_there else "no nvcc")
     monkeypatch.setattr(triton, "missing", lambda: "" if triton_there else "no Triton")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    registered: list[list[str]] = []
-    monkeypatch.setattr(triton, "serve", registered.append)
+    registered: list[tuple[list[str], list[str]]] = []
+    monkeypatch.setattr(triton, "serve", lambda *devices: registered.append(devices))
     before = vf.get_backend()
     vf.set_backend("auto")
     assert backend.serving("cuda")[0] == served
-    assert registered == [["cuda"] if served == "triton" else []]
+    # What has no compiled CUDA kernels is Triton's, whether others have or not.
+    general = "triton" if triton_there else "reference"
+    assert backend.serving("cuda", general=True)[0] == general
+    assert registered == [(["cuda"] if served == "triton" else [], ["cuda"] if triton_there else [])]
     if served == "reference":
         assert backend.serving("cuda")[1] == "no nvcc; no Triton"
     monkeypatch.undo()

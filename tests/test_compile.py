@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.cases import CASES, Case
+from support.cases import CASES, Case, others
 from support.places import Place
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -176,25 +176,28 @@ def _samples() -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
             names = ("weight", "kl", "mu", "logvar")
             weight, *latent = (inputs.get(n) for n in names)
             weight = None if weight is None else weight.expand(target.shape)
-            params = [x]
-            if "second" in inputs:
-                params = checked_params([x, inputs["second"]], row.names, target)
+            params = checked_params([x, *others(inputs)], row.names, target)
             wants = (1 << len(params)) - 1
             wants += sum(1 << (8 + bit) for bit, t in enumerate(latent) if t is not None)
-            tensors = (target, weight, *latent, None)
+            tensors = (target, None, None, weight, *latent, None)
+            constants = row.chosen(full=False, log_input=case.name.endswith("-logs"))
+            family = "elbo" if row.compiled_for_cuda else "general_elbo"
+            elbo, with_grad, backward = (
+                getattr(OPS, family + suffix).default for suffix in ("", "_with_grad", "_backward")
+            )
             for name in case.reductions:
                 code = REDUCTIONS[name]
-                options = (0.7, row.code, [0.5, *row.constants[1:]], code)
-                yield f"elbo-{case.name}", OPS.elbo.default, (params, *tensors, *options)
+                options = (0.7, row.code, [0.5, *constants[1:]], code)
+                yield f"elbo-{case.name}", elbo, (params, *tensors, *options)
                 raw = [p.detach() for p in params]
                 detached = tuple(None if t is None else t.detach() for t in tensors)
                 rest = (*detached, *options)
                 given = wants if name in ("batchmean", "sum", "mean") else 0
-                yield "with-grad", OPS.elbo_with_grad.default, (raw, *rest, given)
+                yield "with-grad", with_grad, (raw, *rest, given)
                 lead = x.dim() - target.dim() + 1
                 shapes = {"none": x.shape, "sample": (2,), "draw": x.shape[:lead]}
                 grads = (torch.randn(shapes.get(name, ())), raw, *rest, wants)
-                yield "backward", OPS.elbo_backward.default, grads
+                yield "backward", backward, grads
 
 
 TESTS = ("test_schema", "test_autograd_registration", "test_faketensor")
@@ -218,6 +221,10 @@ def test_opcheck() -> None:
         "gaussian_kl",
         "gaussian_kl_backward",
         "gaussian_kl_raw",
+        "general_elbo",
+        "general_elbo_backward",
+        "general_elbo_regrad",
+        "general_elbo_with_grad",
         "gumbel_softmax_kl",  # these three: in test_categorical
         "gumbel_softmax_kl_backward",
         "gumbel_softmax_kl_raw",

@@ -16,7 +16,7 @@ LAYERS = [
     ("version", "warning", "layout", "reference.elements"),
     ("likelihoods",),
     ("reference",),
-    ("checks", "triton"),
+    ("checks", "triton", "sparse"),
     ("ops", "seeds"),
     ("latent", "likelihood", "categorical"),
     ("functional",),

@@ -87,7 +87,7 @@ def regrad(dtype, grad):
     t, mu, lv, kl = torch.rand(6, 50), torch.randn(6, 4), torch.randn(6, 4), torch.rand(6)
     for logvar in (torch.randn(()), torch.randn(50)):
         for latent, wants in (((None, mu, lv), 3 | 3 << 9), ((kl, None, None), 3 | 1 << 8)):
-            args = ([x, logvar], t, None, *latent, None, 0.7, 1, [0.0], 2, wants)
+            args = ([x, logvar], t, None, None, None, *latent, None, 0.7, 1, [0.0], 2, wants)
             want = torch.ops.vae_fast.elbo_backward(torch.tensor(grad), *args)
             got = [torch.full_like(w, float("nan")) for w in want]
             torch.ops.vae_fast.elbo_regrad(torch.tensor(grad), got, *args)

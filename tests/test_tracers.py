@@ -116,8 +116,10 @@ def test_inside_an_archive_the_reason_is_said(tmp_path: Path) -> None:
 def test_sparse_tensors_are_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"logits: .*sparse_coo"):
         vf.bernoulli_nll(T.to_sparse(), T)
+    with pytest.raises(TypeError, match=r"target: .*sparse_csc"):
+        vf.bernoulli_nll(T, T.to_sparse_csc())
     with pytest.raises(TypeError, match=r"target: .*sparse_csr"):
-        vf.bernoulli_nll(T, T.to_sparse_csr())
+        vf.gaussian_nll(T, T.to_sparse_csr())  # for which zero is no usual value
 
 
 def test_a_plain_subclass_is_a_tensor() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.cases import CASES, Case
+from support.cases import CASES, Case, others
 from support.check import check_case
 from support.compare import assert_same_bits
 from torch import Tensor
@@ -151,12 +151,12 @@ def _arguments(case: Case) -> tuple[tuple[Any, ...], list[Tensor]]:
     """Arguments of elbo_backward after the incoming gradient, and its result for gradient 1."""
     inputs = {name: t.detach() for name, t in case.make(event=(37,)).items()}
     x, target, row = inputs["x"], inputs["target"], LIKELIHOODS[case.likelihood]
-    params = checked_params([inputs[n] for n in ("x", "second") if n in inputs], row.names, target)
+    params = checked_params([x, *others(inputs)], row.names, target)
     weight = inputs.get("weight")
     latent = [inputs.get(name) for name in ("kl", "mu", "logvar")]
     wanted = [*enumerate(params), *enumerate(latent, 8)]
     bits = sum(1 << bit for bit, t in wanted if t is not None)
-    tensors = (target, None if weight is None else weight.expand_as(x), *latent, None)
+    tensors = (target, None, None, None if weight is None else weight.expand_as(x), *latent, None)
     args = (params, *tensors, 0.7, row.code, list(row.full_constants), 2, bits)
     return args, likelihood.elbo_backward(torch.ones(()), *args)
 

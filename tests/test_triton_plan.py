@@ -87,7 +87,7 @@ def calls(event: tuple[int, int] = (3, 4)) -> dict[str, Call]:
         constant: float = 0.0, reduction: int = 2, wants: int = 1, grad: Tensor = two,
     ) -> None:  # fmt: skip
         params, constants = [x] if v is None else [x, v], [constant, 1.0]
-        args = (params, t, w, kl, m, m, beta_tensor, beta, kind, constants, reduction)
+        args = (params, t, None, None, w, kl, m, m, beta_tensor, beta, kind, constants, reduction)
         found[f"loss, {name}"] = lambda: flat(OPS.elbo_with_grad(*args, wants))
         found[f"gradients, {name}"] = lambda: flat(OPS.elbo_backward(grad, *args, wants))
         if reduction in (2, 3, 4):
@@ -211,7 +211,7 @@ def calls(event: tuple[int, int] = (3, 4)) -> dict[str, Call]:
 
 def again(grad: Tensor, args: tuple[Any, ...], wants: int) -> list[Tensor]:
     """Gradients in the places of those that a forward has written."""
-    params, (kl, mu, logvar) = args[0], args[3:6]
+    params, (kl, mu, logvar) = args[0], args[5:8]
     wanted = [*enumerate(params), (8, kl), (9, mu), (10, logvar)]
     gradients = [torch.full_like(t, 7.0) for bit, t in wanted if wants >> bit & 1]
     OPS.elbo_regrad(grad, gradients, *args, wants)
@@ -361,7 +361,7 @@ def test_changing_sizes_do_not_pile_up(launched: Launched) -> None:
     x, t = torch.rand(3 * limit), torch.rand(3 * limit)
     with mock.patch.object(Launch, "__call__", lambda *args: None):
         for size in range(1, limit + 100):
-            given = ([x[:size].view(1, -1)], t[:size].view(1, -1), *(None,) * 5)
+            given = ([x[:size].view(1, -1)], t[:size].view(1, -1), *(None,) * 7)
             OPS.elbo_with_grad(*given, 0.5, 0, [0.0], 2, 1)
     assert likelihood._plan.cache_info().currsize == limit
 

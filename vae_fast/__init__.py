@@ -3,7 +3,15 @@
 from .categorical import categorical_kl, gumbel_softmax_kl
 from .functional import ELBO, elbo_loss, vae_loss
 from .latent import gaussian_kl, reparameterize, reparameterize_kl
-from .likelihood import bernoulli_nll, gaussian_nll, laplace_nll, poisson_nll
+from .likelihood import (
+    bernoulli_nll,
+    gaussian_nll,
+    laplace_nll,
+    negative_binomial_mixture_nll,
+    negative_binomial_nll,
+    poisson_nll,
+    zero_inflated_negative_binomial_nll,
+)
 from .modules import ELBOLoss
 from .ops.backend import backend, get_backend, set_backend
 from .version import __version__
@@ -21,9 +29,12 @@ __all__ = [
     "get_backend",
     "gumbel_softmax_kl",
     "laplace_nll",
+    "negative_binomial_mixture_nll",
+    "negative_binomial_nll",
     "poisson_nll",
     "reparameterize",
     "reparameterize_kl",
     "set_backend",
     "vae_loss",
+    "zero_inflated_negative_binomial_nll",
 ]

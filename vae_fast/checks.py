@@ -58,12 +58,12 @@ def require_parameter(name: str, value: object) -> None:
         require_tensor(name, value)
 
 
-def require_target(kind: str, value: object) -> None:
-    """A target of a likelihood's kind: "unit", "real" or "count"."""
+def require_target(kind: str, sparse: bool, value: object) -> None:
+    """A target of a likelihood's kind: "unit", "real" or "count", maybe sparse."""
     if type(value) not in _PLAIN:
         require_tensor("target", value)
     assert isinstance(value, Tensor)
-    if value.layout is not torch.strided:
+    if value.layout is not torch.strided and not (sparse and value.layout is torch.sparse_csr):
         require_tensor("target", value)
     if kind == "count":
         if value.dtype not in _COUNT_DTYPES:

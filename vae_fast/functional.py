@@ -31,6 +31,7 @@ from . import checks, likelihoods
 from .latent import same_dtype
 from .likelihood import checked_params, checked_target, checked_weight
 from .ops.likelihood import elbo as _elbo_operator
+from .sparse import split
 
 
 class ELBO(NamedTuple):
@@ -164,7 +165,7 @@ def _elbo(
     factor, beta_tensor = checks.factor("beta", beta, "target", target)
     return _elbo_operator(
         params,
-        target,
+        *split(target),
         weight,
         kl,
         mu,

@@ -25,11 +25,13 @@ class Parameter:
         name: the keyword of its function.
         meaning: for the documentation.
         optional: may be left out; what stands for it is then part of the meaning.
+        positive: its constraint: others are any real numbers. Not checked.
     """
 
     name: str
     meaning: str
     optional: bool = False
+    positive: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Likelihood:
             what the formula takes.
         constants: the same without what does not depend on parameters.
         source: where the formula is from.
+        compiled_for_cuda: whether CUDA C++ kernels know it; on a GPU Triton serves the others.
+        sparse: whether targets may be sparse: mostly zero, where zero costs as little as others.
         names: of the parameters.
         required: the number of parameters that cannot be left out.
     """
@@ -60,6 +64,8 @@ class Likelihood:
     full_constants: tuple[float, ...]
     constants: tuple[float, ...]
     source: str
+    compiled_for_cuda: bool = True
+    sparse: bool = False
     names: tuple[str, ...] = field(init=False)
     required: int = field(init=False)
 
@@ -72,6 +78,11 @@ class Likelihood:
         """Whether uint8 targets are read as t / 255."""
         return self.target in ("unit", "real")
 
+    def chosen(self, full: bool, log_input: bool = False) -> tuple[float, ...]:
+        """The constants of a call; the last one of a negative binomial is for logarithms."""
+        constants = self.full_constants if full else self.constants
+        return (*constants[:-1], 1.0) if log_input else constants
+
 
 BERNOULLI = Likelihood(
     0,
@@ -82,6 +93,7 @@ BERNOULLI = Likelihood(
     (0.0,),
     (0.0,),
     "torch.nn.functional.binary_cross_entropy_with_logits",
+    sparse=True,
 )
 GAUSSIAN = Likelihood(
     1,
@@ -112,9 +124,62 @@ POISSON = Likelihood(
     (0.0, 1.0),
     (0.0, 0.0),
     "torch.distributions.Poisson",
+    sparse=True,
+)
+_MU = Parameter("mu", "mean", positive=True)
+_THETA = Parameter("theta", "inverse dispersion", positive=True)
+NEGATIVE_BINOMIAL = Likelihood(
+    4,
+    "negative_binomial",
+    (_MU, _THETA),
+    "count",
+    elements.negative_binomial,
+    (0.0, 1.0, 0.0),
+    (0.0, 0.0, 0.0),
+    "scvi-tools, NegativeBinomial",
+    compiled_for_cuda=False,
+    sparse=True,
+)
+ZERO_INFLATED_NEGATIVE_BINOMIAL = Likelihood(
+    5,
+    "zero_inflated_negative_binomial",
+    (_MU, _THETA, Parameter("gate_logits", "log-odds of an extra zero")),
+    "count",
+    elements.zero_inflated_negative_binomial,
+    (0.0, 1.0, 0.0),
+    (0.0, 0.0, 0.0),
+    "scvi-tools, ZeroInflatedNegativeBinomial",
+    compiled_for_cuda=False,
+    sparse=True,
+)
+NEGATIVE_BINOMIAL_MIXTURE = Likelihood(
+    6,
+    "negative_binomial_mixture",
+    (
+        Parameter("mu1", "mean of the first component", positive=True),
+        Parameter("theta1", "its inverse dispersion", positive=True),
+        Parameter("mu2", "mean of the second component", positive=True),
+        Parameter("mixture_logits", "log-odds of the first component"),
+        Parameter("theta2", "inverse dispersion of the second, theta1 if left out", True, True),
+    ),
+    "count",
+    elements.negative_binomial_mixture,
+    (0.0, 1.0, 0.0),
+    (0.0, 0.0, 0.0),
+    "scvi-tools, log_mixture_nb",
+    compiled_for_cuda=False,
+    sparse=True,
 )
 
-BY_CODE = (BERNOULLI, GAUSSIAN, LAPLACE, POISSON)
+BY_CODE = (
+    BERNOULLI,
+    GAUSSIAN,
+    LAPLACE,
+    POISSON,
+    NEGATIVE_BINOMIAL,
+    ZERO_INFLATED_NEGATIVE_BINOMIAL,
+    NEGATIVE_BINOMIAL_MIXTURE,
+)
 LIKELIHOODS = {row.name: row for row in BY_CODE}
 assert all(row.code == code for code, row in enumerate(BY_CODE))
 

@@ -44,6 +44,8 @@ struct NllArgs {
   Binding binding[most_parameters] = {};
   Operand param[most_parameters];
   Operand target, weight;  // a bool weight is a mask
+  // Of a sparse target, whose values `target` then has: where its rows start, and their columns, ascending.
+  Operand starts, columns;
 
   double* value_sums = nullptr;  // [rows, per_row]; null: no values wanted
   Operand values;                // per-element values; optional

@@ -27,6 +27,8 @@ struct Call : LossInputs {
     std::copy(binding, binding + parameters, nll.binding);
     std::copy(params, params + parameters, nll.param);
     nll.target = target;
+    nll.starts = starts;
+    nll.columns = columns;
     nll.weight = weight;
     nll.grad_out = elements;
     latent.split = Split::of(args.mu ? batch : 0, latents);

@@ -8,6 +8,13 @@
 #define VAE_FAST_HD inline __attribute__((always_inline))
 #endif
 
+// A function of double arithmetic, which is never vectorised: on the host its code need not stand everywhere.
+#ifdef __CUDACC__
+#define VAE_FAST_HD_DOUBLE VAE_FAST_HD
+#else
+#define VAE_FAST_HD_DOUBLE inline __attribute__((noinline))
+#endif
+
 #ifdef __CUDACC__
 #define VAE_FAST_UNROLL _Pragma("unroll")
 #define VAE_FAST_NO_UNROLL _Pragma("unroll 1")

@@ -42,6 +42,8 @@ VAE_FAST_HD float multiply_add(float a, float b, float c) {
 #endif
 }
 
+VAE_FAST_HD double multiply_add(double a, double b, double c) { return a * b + c; }
+
 // A factor of a, made zero where a is: a mean that equals its target costs nothing, however small the
 // variance.
 template <class T>

@@ -3,9 +3,12 @@
 //
 //   parameters          their number P
 //   derived             how many numbers of parameter P - 1 alone the formula needs; where elements share
-//   that
-//                       parameter, derive(p, d) is called once for all of them
+//                       that parameter, derive(p, d) is called once for all of them
 //   at(p, d, t)         value and derivatives at parameters p, with what was derived, and target t
+//   zeros_apart         whether targets are counts, mostly zero, and zeros are cheaper: then
+//     zero(p)           value and derivatives at target 0, so that at() is only asked about others
+//     General           the functor whose at() takes targets below 1, too
+//     Inner             the functor whose zeros a gate, the last parameter, inflates: instead of zero()
 //
 #pragma once
 
@@ -25,6 +28,7 @@ struct Nll {
 template <class T>
 struct Bernoulli {
   static constexpr int parameters = 1, derived = 0;
+  static constexpr bool zeros_apart = false;
   VAE_FAST_HD static void derive(T, T*) {}
   VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
     const T logit = p[0];
@@ -41,6 +45,7 @@ struct Bernoulli {
 template <class T>
 struct GaussianUnit {
   static constexpr int parameters = 1, derived = 0;
+  static constexpr bool zeros_apart = false;
   VAE_FAST_HD static void derive(T, T*) {}
   VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
     const T difference = p[0] - target;
@@ -52,6 +57,7 @@ struct GaussianUnit {
 template <class T>
 struct Gaussian {
   static constexpr int parameters = 2, derived = 1;
+  static constexpr bool zeros_apart = false;
   VAE_FAST_HD static void derive(T logvar, T* d) { d[0] = exponential(T(-0.5) * logvar); }
   VAE_FAST_HD static Nll<T, 2> at(const T* p, const T* d, T target) {
     const T difference = p[0] - target;
@@ -66,6 +72,7 @@ struct Gaussian {
 template <class T>
 struct LaplaceUnit {
   static constexpr int parameters = 1, derived = 0;
+  static constexpr bool zeros_apart = false;
   VAE_FAST_HD static void derive(T, T*) {}
   VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
     const T difference = p[0] - target;
@@ -78,6 +85,7 @@ struct LaplaceUnit {
 template <class T>
 struct Laplace {
   static constexpr int parameters = 2, derived = 1;
+  static constexpr bool zeros_apart = false;
   VAE_FAST_HD static void derive(T logscale, T* d) { d[0] = exponential(-logscale); }
   VAE_FAST_HD static Nll<T, 2> at(const T* p, const T* d, T target) {
     const T unit[1] = {p[0]};
@@ -94,12 +102,18 @@ struct Laplace {
 //
 //   log(2 pi t) / 2 + remainder(1 / t) + t (e^d - 1 - d)
 //
-// Below 1 it is e^log_rate - t log_rate + log Gamma(t + 1), two steps of the recurrence up. No likelihood is
-// defined for targets of -1 and less: NaN.
+// Below 1 it is e^log_rate - t log_rate + log Gamma(t + 1). No likelihood is defined for targets of -1 and less:
+// NaN.
 template <class T, bool full>
 struct Poisson {
   static constexpr int parameters = 1, derived = 0;
+  static constexpr bool zeros_apart = full;
+  using General = Poisson;
   VAE_FAST_HD static void derive(T, T*) {}
+  VAE_FAST_HD static Nll<T, 1> zero(const T* p) {
+    const T rate = exponential(p[0]);
+    return {rate, {rate}};
+  }
   VAE_FAST_HD static Nll<T, 1> at(const T* p, const T*, T target) {
     const T log_rate = p[0];
     const T product = target * factor_of_nonzero(log_rate, target);
@@ -108,16 +122,13 @@ struct Poisson {
       return {rate - product, {rate - target}};
     }
     const bool small = target < T(1);
-    const T y = small ? target + T(2) : target;
+    const T y = small ? T(1) : target;
     const T distance = small ? log_rate : subtract_log(log_rate, y);
     const T power = exponential(distance);
     const Expm1<T> e = expm1_and_minus(distance);
     const T slope = small ? power - target : target * e.value;
-    const T log_y = -subtract_log(T(0), y);
-    const T best = T(0.5) * (log_y + T(1.8378770664093453)) + stirling_remainder(T(1) / y);
-    const T steps = -subtract_log(T(0), small ? (target + T(1)) * y : T(1));
-    const T gamma = target == T(0) ? T(0) : y * log_y - y + best - steps;
-    const T below = target > T(-1) ? power - product + gamma : T(NAN);
+    const T best = T(0.5) * (log_positive(y) + T(1.8378770664093453)) + stirling_remainder(T(1) / y);
+    const T below = target > T(-1) ? power - product + log_factorial_below_one(target) : T(NAN);
     return {small ? below : best + target * e.minus, {slope}};
   }
 };

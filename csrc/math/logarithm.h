@@ -40,5 +40,61 @@ VAE_FAST_HD float subtract_log(float x, float q) {
 
 VAE_FAST_HD double subtract_log(double x, double q) { return x - log(q); }
 
+// log(q) for positive normal q.
+VAE_FAST_HD float log_positive(float q) { return -subtract_log(0.0f, q); }
+VAE_FAST_HD double log_positive(double q) { return log(q); }
+
+// log(1 + t) for t >= 0, and less v = t / (1 + t), which it nearly equals near 0.
+template <class T>
+struct Log1pLess {
+  T value, less;
+};
+VAE_FAST_HD Log1pLess<float> log1p_less(float t, float v) {
+  const int32_t offset = float_bits(1.0f + t) - 0x3f3504f3;
+  const float n = static_cast<float>(offset >> 23);
+  const float scale = bits_float(0x3f800000 - (offset & static_cast<int32_t>(0xff800000u)));  // 2^-n
+  const float f = multiply_add(scale, t, scale - 1.0f);
+  const float rest = minus_log1p_reduced(f);
+  const float value = subtract_ln2(f - rest, -n);
+  // t - v = t v; else the constants first, which cancel.
+  const float more = n == 0.0f ? t * v : multiply_add(scale, t, subtract_ln2(scale - 1.0f, -n) - v);
+  return {t < HUGE_VALF ? value : t, more - rest};
+}
+VAE_FAST_HD_DOUBLE Log1pLess<double> log1p_less(double t, double v) {
+  const double value = log1p(t);
+  double series = 0;  // of log(1 + t) - t / (1 + t), alternating
+  for (int k = 17; k >= 2; --k) series = 1.0 - 1.0 / k - t * series;
+  return {value, t < 0.05 ? t * t * series : value - v};
+}
+
+template <class T>
+struct Log1p {
+  T value;  // log(1 + t)
+  T minus;  // t - log(1 + t)
+};
+
+// Both with q = 1 + t > 0, each given as it is known best: near t = -1 q has the digits. Reduced to q = 2^n
+// (1 + f), the difference is t - f - n ln 2 + (f - log(1 + f)): what stands before the last term vanishes by
+// itself at n = 0, and has one rounding at n = 1 and -1, where it nearly cancels.
+VAE_FAST_HD Log1p<float> log1p_and_minus(float t, float q) {
+  const int32_t offset = float_bits(q) - 0x3f3504f3;
+  const float n = static_cast<float>(offset >> 23);
+  const float scale = bits_float(0x3f800000 - (offset & static_cast<int32_t>(0xff800000u)));  // 2^-n
+  const float less = scale - 1.0f;
+  const bool low = n < -1.0f;
+  const float f = multiply_add(scale, low ? q : t, low ? -1.0f : less);
+  const float rest = minus_log1p_reduced(f);
+  const float difference = multiply_add(low ? 0.0f : -less, t, subtract_ln2(low ? t - f : -less, n));
+  const bool finite = q < HUGE_VALF;
+  return {finite ? subtract_ln2(f - rest, -n) : q, finite ? difference + rest : q};
+}
+VAE_FAST_HD_DOUBLE Log1p<double> log1p_and_minus(double t, double q) {
+  const bool near = t > -0.5 && t < 1;
+  const double value = near ? log1p(t) : log(q);
+  double series = 0;
+  for (int k = 17; k >= 2; --k) series = 1.0 / k - t * series;
+  return {value, t > -0.05 && t < 0.05 ? t * t * series : t - value};
+}
+
 }  // namespace VAE_FAST_ISA
 }  // namespace vae_fast

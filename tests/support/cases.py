@@ -40,6 +40,7 @@ class Case:
         weight: "", "factor" or "mask": what the input "weight" is.
         kind: of the target.
         likelihood: name of the registry's row, empty without one.
+        positive: those of the parameters that are.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case:
     weight: str = ""
     kind: str = ""
     likelihood: str = ""
+    positive: tuple[str, ...] = ()
 
     def make(
         self,
@@ -62,7 +64,9 @@ class Case:
         """Fresh random inputs; those with gradients are leaves."""
         inputs: Inputs = {}
         for name, shape in self.parameters(batch, event, latent).items():
-            inputs[name] = (1.5 * torch.randn(shape)).to(dtype).requires_grad_()
+            values = 1.5 * torch.randn(shape)
+            values = values.exp() if name in self.positive else values
+            inputs[name] = values.to(dtype).requires_grad_()
         if self.kind:
             made = random_counts if self.kind == "count" else random_target
             inputs["target"] = made((batch, *event), target or dtype)
@@ -115,10 +119,21 @@ def _lead(i: Inputs) -> int:
     return i["x"].dim() - i["target"].dim() + 1
 
 
-def _nll(likelihood: str, full: bool = True) -> Callable[[Inputs], list[tuple[Terms, int]]]:
+# The inputs' names of the parameters behind the first one, "x".
+OTHERS = ("second", "third", "fourth", "fifth")
+
+
+def others(i: Inputs) -> list[Tensor]:
+    """The parameters behind the first one."""
+    return [i[name] for name in OTHERS if name in i]
+
+
+def _nll(
+    likelihood: str, full: bool = True, **options: bool
+) -> Callable[[Inputs], list[tuple[Terms, int]]]:
     def parts(i: Inputs) -> list[tuple[Terms, int]]:
-        second = (i["second"],) if "second" in i else ()
-        terms = truth.LIKELIHOODS[likelihood](i["x"], i["target"], *second, full=full)
+        formula = truth.LIKELIHOODS[likelihood]
+        terms = formula(i["x"], i["target"], *others(i), full=full, **options)
         return [(terms.times(i["weight"]) if "weight" in i else terms, _lead(i))]
 
     return parts
@@ -132,15 +147,17 @@ def _given_kl(i: Inputs) -> Terms:
     return Terms(i["kl"], i["kl"].abs(), {"kl": torch.ones_like(i["kl"])})
 
 
-def _call_nll(likelihood: str, full: bool = True) -> Callable[[Inputs, str], Tensor]:
+def _call_nll(
+    likelihood: str, full: bool = True, **options: bool
+) -> Callable[[Inputs, str], Tensor]:
     function = getattr(vf, f"{likelihood}_nll")
     row = LIKELIHOODS[likelihood]
-    options = {} if row.constants == row.full_constants else {"full": full}
+    if row.constants != row.full_constants:
+        options = {"full": full, **options}
 
     def call(i: Inputs, reduction: str) -> Tensor:
-        second = (i["second"],) if "second" in i else ()
-        weight = i.get("weight")
-        return function(i["x"], i["target"], *second, weight=weight, reduction=reduction, **options)
+        given = {"weight": i.get("weight"), "reduction": reduction, **options}
+        return function(i["x"], i["target"], *others(i), **given)
 
     return call
 
@@ -153,7 +170,7 @@ def _call_kl(i: Inputs, reduction: str) -> Tensor:
 def _call_elbo(likelihood: str) -> Callable[[Inputs, str], Tensor]:
     def call(i: Inputs, reduction: str) -> Tensor:
         return vf.elbo_loss(
-            (i["x"], i["second"]) if "second" in i else i["x"],
+            (i["x"], *others(i)) if "second" in i else i["x"],
             i["target"],
             kl=i.get("kl"),
             mu=i.get("mu"),
@@ -189,40 +206,62 @@ BINDINGS: dict[str, Callable[[int, Shape, int], Shape]] = {
 }
 
 
+def _positive(row: Likelihood) -> tuple[str, ...]:
+    return tuple(n for n, p in zip(("x", *OTHERS), row.parameters, strict=False) if p.positive)
+
+
 def _of_row(row: Likelihood) -> Iterator[Case]:
-    """A likelihood alone, weighted, masked; and with each way to share its second parameter."""
+    """A likelihood alone, weighted, masked; and with each way to share its other parameters."""
 
     def case(
-        suffix: str, shapes: Parameters, full: bool = True, weight: str = "", samples: bool = False
+        suffix: str,
+        shapes: Parameters,
+        full: bool = True,
+        weight: str = "",
+        samples: bool = False,
+        **options: bool,
     ) -> Case:
         return Case(
             row.name + suffix,
             shapes,
-            _call_nll(row.name, full),
-            _nll(row.name, full),
+            _call_nll(row.name, full, **options),
+            _nll(row.name, full, **options),
             (*ALL, "draw") if samples else ALL,
             weight,
             row.target,
             row.name,
+            () if options.get("log_input") else _positive(row),
         )
 
-    yield case("", _x)
-    yield case("-weight", _x, full=False, weight="factor")
-    yield case("-samples-mask", _x_samples, weight="mask", samples=True)
-    if len(row.parameters) < 2:
+    def bound(base: Parameters, binding: str, count: int) -> Parameters:
+        """The second parameter bound so, the others each in another way."""
+        ways = [binding, "element", "column", "sample"][: count - 1]
+        shapes = zip(OTHERS, (BINDINGS[way] for way in ways), strict=False)
+        return _with(base, **dict(shapes))
+
+    count = len(row.parameters)
+    if row.required == 1:
+        yield case("", _x)
+        yield case("-weight", _x, full=False, weight="factor")
+        yield case("-samples-mask", _x_samples, weight="mask", samples=True)
+    if count < 2:
         return
-    for binding, shape in BINDINGS.items():
+    for binding in BINDINGS:
         samples = binding in ("column", "sample")
+        least = max(row.required, 2)
         yield case(
             f"-{binding}",
-            _with(_x_samples if samples else _x, second=shape),
+            bound(_x_samples if samples else _x, binding, count if binding == "one" else least),
             full=binding != "one",
             weight={"one": "factor", "sample": "mask"}.get(binding, ""),
             samples=samples,
         )
+    if row.full_constants[1:] == (1.0, 0.0):
+        yield case("-logs", bound(_x, "column", count), log_input=True)
 
 
 def _elbo_case(name: str, likelihood: str, shapes: Parameters, weight: str = "") -> Case:
+    row = LIKELIHOODS[likelihood]
     return Case(
         name,
         shapes,
@@ -230,8 +269,9 @@ def _elbo_case(name: str, likelihood: str, shapes: Parameters, weight: str = "")
         _elbo_parts(likelihood),
         PER_SAMPLE,
         weight,
-        LIKELIHOODS[likelihood].target,
+        row.target,
         likelihood,
+        _positive(row),
     )
 
 
@@ -269,6 +309,11 @@ CASES = [
         "elbo-laplace-column",
         "laplace",
         _with(_x, second=BINDINGS["column"], kl=lambda b, e, z: (b,)),
+    ),
+    _elbo_case(
+        "elbo-zero_inflated_negative_binomial",
+        "zero_inflated_negative_binomial",
+        _with(_x, second=BINDINGS["column"], third=BINDINGS["element"], **_LATENT),
     ),
     Case(
         "vae",

@@ -17,10 +17,14 @@ BACKENDS = ("auto", "cpu", "cuda", "triton", "reference")
 VARIABLE = "VAE_FAST_BACKEND"
 
 _backend = "auto"
-# Why the current backend has no kernels for CPU and for CUDA tensors; empty where it has.
-_missing_cpu = ""
-_missing_cuda = ""
+# Why the current backend has no kernels for CPU and for CUDA tensors; empty where it has. First of
+# the operators that have compiled CUDA kernels, then of the general ones, which have not.
+_missing_cpu = ("", "")
+_missing_cuda = ("", "")
 _warned = False
+
+
+_NOT_COMPILED = "there are no compiled CUDA kernels of this likelihood or of sparse targets"
 
 
 def why_missing(name: str) -> str:
@@ -40,25 +44,32 @@ def _check(name: str) -> str:
     return name
 
 
-def serving(device: str) -> tuple[str, str]:
+def serving(device: str, general: bool = False) -> tuple[str, str]:
     """(what serves "cpu" or "cuda" tensors under the current choice, "").
 
     If nothing has kernels for them: ("reference" or "an error", why).
+
+    Args:
+        device: type of the tensors' device.
+        general: of the operators that have no compiled CUDA kernels.
     """
     if _backend == "reference":
         return "reference", ""
     if _backend == "auto":
-        missing = why_missing(device)
+        if device == "cpu":
+            missing = why_missing("cpu")
+            return ("cpu", "") if not missing else ("reference", missing)
+        missing = _NOT_COMPILED if general else why_missing("cuda")
         if not missing:
-            return device, ""
-        if device == "cuda":
-            other = _without_cuda()
-            return ("triton", "") if not other else ("reference", f"{missing}; {other}")
-        return "reference", missing
+            return "cuda", ""
+        other = _without_cuda()
+        return ("triton", "") if not other else ("reference", f"{missing}; {other}")
     devices = triton.devices() if _backend == "triton" else (_backend,)
-    if device in devices:
-        return _backend, ""
-    return "an error", f"backend {_backend!r} serves tensors on {' and '.join(devices)}"
+    if device not in devices:
+        return "an error", f"backend {_backend!r} serves tensors on {' and '.join(devices)}"
+    if general and _backend == "cuda":
+        return "an error", _NOT_COMPILED
+    return _backend, ""
 
 
 def _without_cuda() -> str:
@@ -70,8 +81,8 @@ def set_backend(name: str) -> None:
     """Chooses the implementation of all later calls, in every thread.
 
     Args:
-        name: "auto" (compiled kernels where there are some for the tensors' device; else, on a GPU,
-            Triton's; else the reference), "cpu" or "cuda" (compiled kernels of that device or an
+        name: "auto" (for every operator and likelihood: compiled kernels where there are some for
+            the tensors' device; else, on a GPU, Triton's; else the reference), "cpu" or "cuda" (compiled kernels of that device or an
             error), "triton" (Triton kernels or an error; they serve CUDA tensors and, where
             TRITON_INTERPRET=1 is set, CPU tensors), or "reference" (plain PyTorch).
 
@@ -81,9 +92,10 @@ def set_backend(name: str) -> None:
     """
     global _backend, _missing_cpu, _missing_cuda
     _backend = _check(name)
-    chosen = {device: serving(device) for device in ("cpu", "cuda")}
-    _missing_cpu, _missing_cuda = (chosen[device][1] for device in ("cpu", "cuda"))
-    triton.serve([device for device, (server, _) in chosen.items() if server == "triton"])
+    kinds = (False, True)
+    chosen = {d: [serving(d, general) for general in kinds] for d in ("cpu", "cuda")}
+    _missing_cpu, _missing_cuda = ((c[0][1], c[1][1]) for c in chosen.values())
+    triton.serve(*([d for d, c in chosen.items() if c[k][0] == "triton"] for k in kinds))
 
 
 def get_backend() -> str:
@@ -102,21 +114,21 @@ def backend(name: str) -> Iterator[None]:
         set_backend(before)
 
 
-def has_kernels(tensor: Tensor) -> bool:
-    """Whether kernels serve this tensor under the current choice."""
+def has_kernels(tensor: Tensor, general: bool = False) -> bool:
+    """Whether kernels serve this tensor under the current choice, for `general` see `serving`."""
     if _backend == "reference":
         return False
     if tensor.is_cpu:
-        missing = _missing_cpu
+        missing = _missing_cpu[general]
     elif tensor.is_cuda:
-        missing = _missing_cuda
+        missing = _missing_cuda[general]
     else:
         missing = f"there are no kernels for {tensor.device.type} tensors"
     if not missing:
         return True
     if _backend != "auto":
         raise RuntimeError(
-            f"backend {_backend!r} was chosen, and the tensors are on {tensor.device}"
+            f"backend {_backend!r} was chosen, and the tensors are on {tensor.device}: {missing}"
         )
     if not tensor.is_meta:
         _warn_once(missing)

@@ -11,11 +11,12 @@ Nothing is ever scaled, and every gradient is rounded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from ..likelihoods import BY_CODE
 from ..reference import likelihood as reference
 from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import DRAW, NONE, SAMPLE
@@ -32,38 +33,65 @@ from .routing import (
 
 # The arguments of every operator here; csrc/loss.h has them as a struct.
 _ARGUMENTS = (
-    "Tensor[] params, Tensor target, Tensor? weight, Tensor? kl, Tensor? mu, Tensor? logvar,"
-    " Tensor? beta_tensor, float beta, int likelihood, float[] constants, int reduction"
+    "Tensor[] params, Tensor target, Tensor? starts, Tensor? columns, Tensor? weight, Tensor? kl,"
+    " Tensor? mu, Tensor? logvar, Tensor? beta_tensor, float beta, int likelihood,"
+    " float[] constants, int reduction"
 )
-define(f"elbo({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
-define(f"elbo_with_grad({_ARGUMENTS}, int wants) -> (Tensor, Tensor, Tensor, Tensor[])")
-define(f"elbo_backward(Tensor grad, {_ARGUMENTS}, int wants) -> Tensor[]")
-define(f"elbo_regrad(Tensor grad, Tensor(a!)[] gradients, {_ARGUMENTS}, int wants) -> ()")
 
-_elbo = torch.ops.vae_fast.elbo.default
-_elbo_with_grad = torch.ops.vae_fast.elbo_with_grad.default
-_elbo_backward = torch.ops.vae_fast.elbo_backward.default
-_elbo_regrad = torch.ops.vae_fast.elbo_regrad.default
 
-# Autograd sees the arguments flat, each parameter one of its own: behind them stand target, weight,
-# kl, mu, logvar, beta_tensor, and four that are no tensors.
-_TENSORS, _OPTIONS = 6, 4
+class _Operators(NamedTuple):
+    """The four operators of a family."""
+
+    general: bool
+    elbo: Any
+    with_grad: Any
+    backward: Any
+    regrad: Any
+
+
+def _define(name: str, general: bool) -> _Operators:
+    define(f"{name}({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
+    define(f"{name}_with_grad({_ARGUMENTS}, int wants) -> (Tensor, Tensor, Tensor, Tensor[])")
+    define(f"{name}_backward(Tensor grad, {_ARGUMENTS}, int wants) -> Tensor[]")
+    define(f"{name}_regrad(Tensor grad, Tensor(a!)[] gradients, {_ARGUMENTS}, int wants) -> ()")
+    names = (name, f"{name}_with_grad", f"{name}_backward", f"{name}_regrad")
+    return _Operators(general, *(getattr(torch.ops.vae_fast, n).default for n in names))
+
+
+# What the compiled CUDA kernels serve, and, under names of their own so that on a GPU Triton can,
+# what they do not: further likelihoods, and sparse targets.
+_COMPILED = _define("elbo", False)
+_GENERAL = _define("general_elbo", True)
+_FAMILIES = {"elbo": _COMPILED, "general_elbo": _GENERAL}
+
+# Autograd sees the arguments flat, each parameter one of its own: behind them stand target, starts,
+# columns, weight, kl, mu, logvar, beta_tensor, and four that are no tensors.
+_TENSORS, _OPTIONS = 8, 4
 # The bits of `wants`: parameter k has bit k, others have these by their place behind parameters.
-_BITS = {2: 1 << 8, 3: 1 << 9, 4: 1 << 10}
+_BITS = {4: 1 << 8, 5: 1 << 9, 6: 1 << 10}
 _BY_ROW_OR_ELEMENT = frozenset((NONE, SAMPLE, DRAW))
 _DOUBLE = torch.float64
 
 
+def _family(likelihood: int, starts: Tensor | None) -> _Operators:
+    return _COMPILED if starts is None and BY_CODE[likelihood].compiled_for_cuda else _GENERAL
+
+
+def _dims(target: Tensor, starts: Tensor | None) -> int:
+    """The target's dimensions; a sparse one is a matrix."""
+    return target.dim() if starts is None else 2
+
+
 def _fake_loss(params: Sequence[Tensor], *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    target, weight, kl, mu = args[:4]
-    reduction = args[9]
+    target, starts, _, weight, kl, mu = args[:6]
+    reduction = args[11]
     param = params[0]
     dtype = accumulate_dtype(param, kl, mu)
     if reduction == NONE:
-        elements = _order(params, target, weight).empty(param, dtype)
+        elements = _order(params, target, starts, weight).empty(param, dtype)
         return elements, param.new_empty(0, dtype=dtype), param.new_empty(0, dtype=dtype)
-    lead = param.dim() - target.dim() + 1
-    shape = {SAMPLE: target.shape[:1], DRAW: param.shape[:lead]}.get(reduction, ())
+    lead = param.dim() - _dims(target, starts) + 1
+    shape = {SAMPLE: param.shape[lead - 1 : lead], DRAW: param.shape[:lead]}.get(reduction, ())
     parts = (0,) if kl is None and mu is None else shape
     return (
         param.new_empty(shape, dtype=dtype),
@@ -73,12 +101,17 @@ def _fake_loss(params: Sequence[Tensor], *args: Any) -> tuple[Tensor, Tensor, Te
 
 
 def _order(
-    params: Sequence[Tensor], target: Tensor, weight: Tensor | None, grad: Tensor | None = None
+    params: Sequence[Tensor],
+    target: Tensor,
+    starts: Tensor | None,
+    weight: Tensor | None,
+    grad: Tensor | None = None,
 ) -> layout.Order:
     """The order of elements in memory that the kernels choose."""
-    lead = params[0].dim() - target.dim() + 1
+    lead = params[0].dim() - _dims(target, starts) + 1
     whole = [(p, lead) for p in params[1:] if is_element(p, params[0])]
-    return layout.Order(params[0], lead, [*whole, (target, 1), (weight, 1), (grad, lead)])
+    dense = target if starts is None else None
+    return layout.Order(params[0], lead, [*whole, (dense, 1), (weight, 1), (grad, lead)])
 
 
 def is_element(param: Tensor, first: Tensor) -> bool:
@@ -87,40 +120,38 @@ def is_element(param: Tensor, first: Tensor) -> bool:
 
 
 def _fake_gradients(grad: Tensor | None, params: Sequence[Tensor], *args: Any) -> list[Tensor]:
-    target, weight, kl, mu, logvar = args[:5]
-    reduction, wants = args[9:11]
-    order = _order(params, target, weight, grad if reduction == NONE else None)
+    target, starts, _, weight, kl, mu, logvar = args[:7]
+    reduction, wants = args[11:13]
+    order = _order(params, target, starts, weight, grad if reduction == NONE else None)
     grads = []
     for k, p in enumerate(params):
         if wants >> k & 1:
-            ordered = is_element(p, params[0]) or p.dim() == target.dim() - 1
+            ordered = is_element(p, params[0]) or p.dim() == _dims(target, starts) - 1
             grads.append(order.empty(p, p.dtype) if ordered else p.new_empty(p.shape))
-    if wants & _BITS[2]:
+    if wants & _BITS[4]:
         grads.append(kl.new_empty(kl.shape))
-    for place, t in ((3, mu), (4, logvar)):
+    for place, t in ((5, mu), (6, logvar)):
         if wants & _BITS[place]:
             grads.append(layout.Order(mu, 1, ((logvar, 1),)).empty(mu, t.dtype))
     return grads
 
 
-@register_fake("elbo")
-def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _fake_loss(*args)
+def _register_fakes(name: str) -> None:
+    @register_fake(name)
+    def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return _fake_loss(*args)
 
+    @register_fake(f"{name}_with_grad")
+    def _(*args: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        return (*_fake_loss(*args), _fake_gradients(None, *args))
 
-@register_fake("elbo_with_grad")
-def _(*args: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    return (*_fake_loss(*args), _fake_gradients(None, *args))
+    @register_fake(f"{name}_backward")
+    def _(grad: Tensor, *args: Any) -> list[Tensor]:
+        return _fake_gradients(grad, *args)
 
-
-@register_fake("elbo_backward")
-def _(grad: Tensor, *args: Any) -> list[Tensor]:
-    return _fake_gradients(grad, *args)
-
-
-@register_fake("elbo_regrad")
-def _(grad: Tensor, gradients: list[Tensor], *args: Any) -> None:
-    return None
+    @register_fake(f"{name}_regrad")
+    def _(grad: Tensor, gradients: list[Tensor], *args: Any) -> None:
+        return None
 
 
 _plans: dict[tuple[bool, ...], tuple[int, tuple[int, ...]]] = {}
@@ -158,8 +189,9 @@ def _save(ctx: Any, args: Sequence[Any], output: tuple[Tensor, ...]) -> None:
 def _recompute(ctx: Any, grad: Tensor, needed: tuple[bool, ...]) -> list[Tensor | None]:
     saved = ctx.saved_tensors
     parameters = len(saved) - _TENSORS
-    args = (*saved[parameters:], *ctx.options)
-    return _place(_elbo_backward(grad, saved[:parameters], *args, _plan(needed)[0]), needed)
+    args = (*saved[parameters:], *ctx.options, _plan(needed)[0])
+    operators = _family(ctx.options[1], saved[parameters + 1])
+    return _place(operators.backward(grad, saved[:parameters], *args), needed)
 
 
 def _setup_registered(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -175,7 +207,9 @@ def _backward_registered(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, .
     return placed[:parameters], *placed[parameters:]
 
 
-register_autograd("elbo", _backward_registered, _setup_registered)
+for _name in _FAMILIES:
+    _register_fakes(_name)
+    register_autograd(_name, _backward_registered, _setup_registered)
 
 
 def _composite(parameters: int) -> Any:
@@ -191,13 +225,16 @@ class _ELBO(torch.autograd.Function):
         # A per-sample or per-element incoming gradient is almost never 1: no buffer then. Nor is
         # that of float16 parameters, which are trained under a gradient scaler; on a GPU the wasted
         # buffer would cost more than looking at its factor later.
-        param, reduction = args[0], args[-1]
+        param, likelihood, reduction = args[0], args[-3], args[-1]
         likely_one = reduction not in _BY_ROW_OR_ELEMENT and not (
             param.is_cuda and param.dtype == torch.float16
         )
         parameters = len(args) - _TENSORS - _OPTIONS
         wants = _plan(ctx.needs_input_grad)[0] if likely_one else 0
-        loss, recon, kl, grads = _elbo_with_grad(args[:parameters], *args[parameters:], wants)
+        operators = _family(likelihood, args[parameters + 1])
+        loss, recon, kl, grads = operators.with_grad(
+            args[:parameters], *args[parameters:], wants
+        )
         ctx.gradients = grads if wants else None
         _save(ctx, args, (loss, recon, kl))
         return loss, recon, kl
@@ -221,7 +258,8 @@ class _ELBO(torch.autograd.Function):
             saved = ctx.saved_tensors
             parameters = len(saved) - _TENSORS
             args = (*saved[parameters:], *ctx.options, _plan(needed)[0])
-            _elbo_regrad(grad, gradients, saved[:parameters], *args)
+            operators = _family(ctx.options[1], saved[parameters + 1])
+            operators.regrad(grad, gradients, saved[:parameters], *args)
         elif grad.item() != 1.0:
             return tuple(_recompute(ctx, grad, needed))
         return tuple(_place(gradients, needed))
@@ -230,6 +268,8 @@ class _ELBO(torch.autograd.Function):
 def elbo(
     params: Sequence[Tensor],
     target: Tensor,
+    starts: Tensor | None,
+    columns: Tensor | None,
     weight: Tensor | None,
     kl: Tensor | None,
     mu: Tensor | None,
@@ -248,7 +288,9 @@ def elbo(
         params: of the likelihood. The first one has the whole shape, ``[B, ...]`` or
             ``[L, B, ...]``; each other one this, that of the event (one value a column),
             ``[B, 1, ...]`` (one a sample), or no dimension (one for all).
-        target: ``[B, ...]``.
+        target: ``[B, ...]``, or the values of a sparse one, ``[nnz]``, with
+        starts: where its rows start, ``[B + 1]``, and
+        columns: theirs, ``[nnz]``, of the same integer dtype, ascending in every row.
         weight: of the target's shape; bool is a mask.
         kl: given, ``[B]``, or else
         mu: of q, for the KL to N(0, 1), and
@@ -264,14 +306,16 @@ def elbo(
         # One kernel has one arithmetic: a latent in double gets its own.
         kl = gaussian_kl(mu, cast(Tensor, logvar), None, None, SAMPLE)
         mu = logvar = None
-    args = (target, weight, kl, mu, logvar, beta_tensor, beta, likelihood, constants, reduction)
+    operators = _family(likelihood, starts)
+    args = (target, starts, columns, weight, kl, mu, logvar)
+    options = (beta_tensor, beta, likelihood, constants, reduction)
     # The kernels have no gradient of targets, weights and beta; PyTorch's autograd has.
-    if use_composite(param) or needs_grad(target, weight, beta_tensor):
-        return reference.elbo(params, *args)
+    if use_composite(param, operators.general) or needs_grad(target, weight, beta_tensor):
+        return reference.elbo(params, *args, *options)
     if torch.compiler.is_compiling():
-        result: tuple[Tensor, Tensor, Tensor] = _elbo(params, *args)
+        result: tuple[Tensor, Tensor, Tensor] = operators.elbo(params, *args, *options)
     elif needs_grad(*params, kl, mu, logvar):
-        result = _ELBO.apply(*params, *args)
+        result = _ELBO.apply(*params, *args, *options)
     else:
-        result = _elbo_with_grad(params, *args, 0)[:3]
+        result = operators.with_grad(params, *args, *options, 0)[:3]
     return result

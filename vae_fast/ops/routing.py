@@ -27,10 +27,12 @@ def transforms_active() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def use_composite(leader: Tensor) -> bool:
-    """Whether this call is composed of PyTorch operators."""
+def use_composite(leader: Tensor, general: bool = False) -> bool:
+    """Whether this call, maybe of what CUDA C++ has no kernels for, is composed of PyTorch's."""
     return (
-        transforms_active() or torch._C._get_tracing_state() is not None or not has_kernels(leader)
+        transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or not has_kernels(leader, general)
     )
 
 

@@ -51,3 +51,49 @@ def poisson(params: Sequence[Tensor], target: Tensor, constants: Sequence[float]
     if not constants[0]:
         return value
     return value + torch.where(target > -1, torch.lgamma(target + 1), torch.nan)
+
+
+def negative_binomial(
+    params: Sequence[Tensor], target: Tensor, constants: Sequence[float]
+) -> Tensor:
+    """-log NB(t) of mean and inverse dispersion; with constants (_, 1) of their logarithms.
+
+    With constants (1, _) log Γ(t + 1) is included. In float64, whatever the parameters are: the
+    differences of log Γ cancel.
+    """
+    mu, theta = (p.double() for p in params)
+    t = target.double()
+    log_mu, log_theta = (mu, theta) if constants[1] else (mu.log(), theta.log())
+    theta = theta.exp() if constants[1] else theta
+    ratio = log_mu - log_theta
+    # softplus at both ends, which F.softplus rounds off
+    log_of_mu, log_of_theta = F.logsigmoid(ratio), F.logsigmoid(-ratio)
+    gammas = torch.lgamma(theta) - torch.lgamma(t + theta)
+    if constants[0]:
+        gammas = gammas + torch.lgamma(t + 1)
+    # Of a zero nothing, which the last digits of log Γ(1) are not.
+    value = torch.where(t == 0, 0.0, gammas - t * log_of_mu) - theta * log_of_theta
+    defined = (t > -1) & (t + theta > 0)
+    return torch.where(defined, value, torch.nan).to(params[0].dtype)
+
+
+def zero_inflated_negative_binomial(
+    params: Sequence[Tensor], target: Tensor, constants: Sequence[float]
+) -> Tensor:
+    """-log(σ(g) [t = 0] + σ(-g) NB(t)) for the gate's logit g."""
+    gate = params[2].double()
+    nll = negative_binomial([p.double() for p in params[:2]], target, constants)
+    zero = -torch.logaddexp(F.logsigmoid(gate), F.logsigmoid(-gate) - nll)
+    value = torch.where(target == 0, zero, nll - F.logsigmoid(-gate))
+    return value.to(params[0].dtype)
+
+
+def negative_binomial_mixture(
+    params: Sequence[Tensor], target: Tensor, constants: Sequence[float]
+) -> Tensor:
+    """-log(σ(g) NB1(t) + σ(-g) NB2(t)) for the logit g; one inverse dispersion if there is one."""
+    mu1, theta1, mu2, gate, *theta2 = (p.double() for p in params)
+    first = negative_binomial((mu1, theta1), target, constants)
+    second = negative_binomial((mu2, *(theta2 or [theta1])), target, constants)
+    value = torch.logaddexp(F.logsigmoid(gate) - first, F.logsigmoid(-gate) - second)
+    return -value.to(params[0].dtype)

@@ -16,6 +16,8 @@ from .reduce import SAMPLE, reduce_elements, reduce_rows
 def elbo(
     params: Sequence[Tensor],
     target: Tensor,
+    starts: Tensor | None,
+    columns: Tensor | None,
     weight: Tensor | None,
     kl: Tensor | None,
     mu: Tensor | None,
@@ -31,6 +33,9 @@ def elbo(
     dtype = accumulate_dtype(param)
     x = [p.to(dtype) for p in params]
     row = BY_CODE[likelihood]
+    if starts is not None:
+        assert columns is not None
+        target = _dense(param, target, starts, columns)
     t = as_target(target, dtype, bytes_to_unit=row.bytes_to_unit).expand_as(param)
     mask = weight if weight is not None and weight.dtype == torch.bool else None
     if mask is not None:
@@ -58,3 +63,11 @@ def elbo(
     if beta_tensor is not None:  # which must not promote the loss
         scaled = beta_tensor.to(scaled.dtype) * scaled
     return recon + scaled, recon.detach(), kl_term.detach()
+
+
+def _dense(param: Tensor, values: Tensor, starts: Tensor, columns: Tensor) -> Tensor:
+    """A sparse target as a matrix."""
+    rows = torch.arange(len(starts) - 1, device=starts.device)
+    rows = rows.repeat_interleave(starts.diff(), output_size=len(columns))
+    dense = values.new_zeros(len(starts) - 1, param.shape[-1])
+    return dense.index_put((rows, columns.long()), values)

@@ -371,10 +371,10 @@ def _run(
     results: Sequence[Tensor | None] | None = None,
 ) -> Any:
     """Launches the kernels; returns what they write, in the order of `_Results`."""
-    params, *others = args
+    params, target, starts, columns, *others = args
     *tensors, beta, likelihood, constants, reduction, wants = others
     param, last = params[0], params[1] if len(params) > 1 else None
-    operands = [param, last, *tensors, grad]
+    operands = [param, last, target, *tensors, grad]
     tile = config("likelihood", param.numel(), param.dtype, param.device)
     options = (what, likelihood, tuple(constants), reduction, wants)
     described = forms(operands)

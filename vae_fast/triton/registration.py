@@ -18,11 +18,9 @@ import torch
 from . import tune
 
 OLDEST = (3, 6)
-_OPERATORS = {
-    "elbo": "likelihood.elbo",
-    "elbo_with_grad": "likelihood.elbo_with_grad",
-    "elbo_backward": "likelihood.elbo_backward",
-    "elbo_regrad": "likelihood.elbo_regrad",
+_LOSS = ("elbo", "elbo_with_grad", "elbo_backward", "elbo_regrad")
+_GENERAL = {f"general_{name}": f"likelihood.{name}" for name in _LOSS}
+_OPERATORS = {name: f"likelihood.{name}" for name in _LOSS} | {
     "reparameterize_kl": "latent.reparameterize_kl",
     "reparameterize_kl_raw": "latent.reparameterize_kl",
     "reparameterize_kl_backward": "latent.reparameterize_kl_backward",
@@ -35,7 +33,7 @@ _OPERATORS = {
 }
 
 _library: torch.library.Library | None = None
-_served: tuple[str, ...] = ()
+_served: tuple[tuple[str, ...], ...] = ((), ())
 
 
 def version() -> str:
@@ -92,21 +90,27 @@ def _operator(path: str) -> Callable[..., Any]:
     return call
 
 
-def serve(chosen: Sequence[str]) -> None:
-    """Registers the operators for tensors on devices of these types, and for no others."""
+def serve(chosen: Sequence[str], general: Sequence[str]) -> None:
+    """Registers the operators for tensors on devices of these types, and for no others.
+
+    Args:
+        chosen: devices for which compiled kernels would be an alternative.
+        general: of the operators that CUDA has no compiled kernels for.
+    """
     global _library, _served
-    if tuple(chosen) == _served:
+    if (tuple(chosen), tuple(general)) == _served:
         return
     if _library is not None:
         _library._destroy()
         _library = None
-    _served = tuple(chosen)
-    if not chosen:
+    _served = tuple(chosen), tuple(general)
+    if not chosen and not general:
         return
     _library = torch.library.Library("vae_fast", "IMPL")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that compiled kernels are overridden, which is meant
-        for name, path in _OPERATORS.items():
-            operator = _operator(path)
-            for device in chosen:
-                _library.impl(name, operator, device.upper(), allow_override=True)
+        for operators, devices in ((_OPERATORS, chosen), (_GENERAL, general)):
+            for name, path in operators.items():
+                operator = _operator(path)
+                for device in devices:
+                    _library.impl(name, operator, device.upper(), allow_override=True)

@@ -1,0 +1,320 @@
+"""Counts: sparse targets, exactness over all dispersions, means by softmax, expanded parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mpmath
+import pytest
+import torch
+from support.compare import assert_matches, assert_same_bits
+from torch import Tensor
+
+import vae_fast as vf
+from vae_fast.likelihoods import LIKELIHOODS
+
+mpmath.mp.dps = 50
+BATCH, GENES = 6, 2500  # more than two pieces of the CPU's kernels
+
+
+def counts(dtype: torch.dtype = torch.float32, batch: int = BATCH, genes: int = GENES) -> Tensor:
+    """Nine of ten are zero, one row is empty."""
+    dense = torch.poisson(torch.rand(batch, genes).pow(3) * 60) * (torch.rand(batch, genes) < 0.1)
+    dense[1:2] = 0
+    return dense.to(dtype)
+
+
+def parameters(target: Tensor, draws: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """mu, theta per gene, gate."""
+    shape = (draws, *target.shape) if draws else target.shape
+    return [
+        t.to(dtype).requires_grad_()
+        for t in (
+            torch.rand(shape) * 5 + 0.01,
+            torch.rand(shape[-1:]) * 9 + 0.1,
+            torch.randn(shape),
+        )
+    ]
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "bernoulli": lambda mu, theta, gate, t, **o: vf.bernoulli_nll(gate + 0 * mu, t, **o),
+    "poisson": lambda mu, theta, gate, t, **o: vf.poisson_nll(mu.log(), t, **o),
+    "poisson without constant": lambda mu, theta, gate, t, **o: vf.poisson_nll(
+        mu.log(), t, full=False, **o
+    ),
+    "negative binomial": lambda mu, theta, gate, t, **o: vf.negative_binomial_nll(
+        mu, t, theta, **o
+    ),
+    "without constant": lambda mu, theta, gate, t, **o: vf.negative_binomial_nll(
+        mu, t, theta, full=False, **o
+    ),
+    "logarithms": lambda mu, theta, gate, t, **o: vf.negative_binomial_nll(
+        mu.log(), t, theta.log(), log_input=True, **o
+    ),
+    "zero-inflated": lambda mu, theta, gate, t, **o: vf.zero_inflated_negative_binomial_nll(
+        mu, t, theta, gate, **o
+    ),
+    "mixture": lambda mu, theta, gate, t, **o: vf.negative_binomial_mixture_nll(
+        mu, t, theta, mu.flip(-1), gate, **o
+    ),
+}
+
+
+def both(
+    loss: Callable[..., Tensor], given: list[Tensor], target: Tensor, **options: object
+) -> list[Tensor]:
+    """The loss and its gradients."""
+    result = loss(*given, target, **options)
+    grads = torch.autograd.grad(result.sum(), given, allow_unused=True)
+    return [result, *(g for g in grads if g is not None)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", LOSSES)
+def test_sparse_targets_are_the_dense_ones(
+    backend: str, poisoned: None, name: str, dtype: torch.dtype
+) -> None:
+    target = counts()
+    given = parameters(target, dtype=dtype)
+    for reduction in ("none", "sample", "batchmean", "sum", "mean"):
+        want = both(LOSSES[name], given, target, reduction=reduction)
+        got = both(LOSSES[name], given, target.to_sparse_csr(), reduction=reduction)
+        for a, b in zip(got, want, strict=True):
+            assert_same_bits(a, b)
+
+
+@pytest.mark.parametrize("index", [torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.bfloat16, torch.uint8, torch.int16, torch.int32, torch.int64]
+)
+def test_dtypes_of_sparse_targets(backend: str, dtype: torch.dtype, index: torch.dtype) -> None:
+    target = counts(dtype)
+    csr = target.to_sparse_csr()
+    csr = torch.sparse_csr_tensor(
+        csr.crow_indices().to(index), csr.col_indices().to(index), csr.values(), csr.shape
+    )
+    given = parameters(target)
+    for a, b in zip(both(vf_zinb, given, csr), both(vf_zinb, given, target), strict=True):
+        assert_same_bits(a, b)
+
+
+def vf_zinb(mu: Tensor, theta: Tensor, gate: Tensor, t: Tensor, **o: object) -> Tensor:
+    return LOSSES["zero-inflated"](mu, theta, gate, t, **o)
+
+
+@pytest.mark.parametrize("genes", [3, 700, 2500])
+def test_sparse_targets_with_draws_weights_and_a_latent(backend: str, genes: int) -> None:
+    target = counts(batch=40, genes=genes)
+    given = parameters(target, draws=3)
+    mu, logvar = (torch.randn(40, 4, requires_grad=True) for _ in range(2))
+    for weight in (torch.rand(40, genes), torch.rand(40, genes) < 0.5, torch.rand(40, 1)):
+        found = []
+        for t in (target, target.to_sparse_csr()):
+            loss = vf.elbo_loss(
+                tuple(given), t, mu=mu, logvar=logvar, weight=weight,
+                likelihood="zero_inflated_negative_binomial",
+            ).loss  # fmt: skip
+            found.append([loss, *torch.autograd.grad(loss, [*given, mu, logvar])])
+        for a, b in zip(*found, strict=True):
+            assert_same_bits(a, b)
+
+
+def test_zeros_may_be_listed_and_nothing_need_be(backend: str) -> None:
+    target = torch.tensor([[0.0, 2.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    given = parameters(target)
+    listed = torch.sparse_csr_tensor([0, 3, 4], [0, 1, 3, 2], [0.0, 2.0, 1.0, 0.0], (2, 4))
+    for a, b in zip(both(vf_zinb, given, listed), both(vf_zinb, given, target), strict=True):
+        assert_same_bits(a, b)
+    nothing = torch.zeros(2, 4)
+    for a, b in zip(
+        both(vf_zinb, given, nothing.to_sparse_csr()), both(vf_zinb, given, nothing), strict=True
+    ):
+        assert_same_bits(a, b)
+
+
+@pytest.mark.cpu_only  # on a GPU looking would make the host wait
+@pytest.mark.parametrize(
+    ("starts", "columns"),
+    [
+        ([0, 2, 3], [2, 1, 0]),
+        ([0, 2, 3], [1, 1, 0]),
+        ([0, 2, 3], [1, 4, 0]),
+        ([0, 2, 3], [-1, 2, 0]),
+        ([0, 4, 3], [0, 1, 2]),
+        ([0, 2, 2], [0, 1, 2]),
+    ],
+    ids=["unsorted", "twice", "too large", "negative", "descending rows", "too few"],
+)
+def test_wrong_sparse_targets_are_refused(
+    backend: str, starts: list[int], columns: list[int]
+) -> None:
+    bad = torch.sparse_csr_tensor(starts, columns, [1.0, 2.0, 3.0], (2, 4), check_invariants=False)
+    mu = torch.ones(2, 4)
+    with pytest.raises(ValueError, match=r"target: .*sparse"):
+        vf.negative_binomial_nll(mu, bad, mu)
+
+
+def test_an_expanded_dispersion_is_one_for_each_gene(backend: str) -> None:
+    target = counts()
+    mu, theta, _ = parameters(target)
+    for draws in (0, 3):
+        shape = (draws, *target.shape) if draws else target.shape
+        many = mu.detach().expand(shape).clone().requires_grad_()
+        want = both(lambda m, h, t: vf.negative_binomial_nll(m, t, h), [many, theta], target)
+        found = vf.negative_binomial_nll(many, target, theta.expand(shape))
+        assert_same_bits(found, want[0])
+        grads = torch.autograd.grad(found, (many, theta))
+        assert_same_bits(grads[0], want[1])
+        torch.testing.assert_close(grads[1], want[2], rtol=1e-6, atol=0)
+
+
+def test_a_leaf_that_is_expanded_gets_the_gradient_of_every_row(backend: str) -> None:
+    target = counts()
+    mu, theta, _ = parameters(target)
+    leaf = theta.detach().expand_as(target).requires_grad_()
+    whole = theta.detach().expand_as(target).clone().requires_grad_()
+    grads = [
+        torch.autograd.grad(vf.negative_binomial_nll(mu, target, t, reduction="sum"), t)[0]
+        for t in (leaf, whole)
+    ]
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("event", [(50,), (5, 10)])
+@pytest.mark.parametrize("draws", [0, 2])
+def test_means_by_softmax(backend: str, draws: int, event: tuple[int, ...]) -> None:
+    shape = (4, *event)
+    target = torch.poisson(torch.rand(shape) * 4)
+    lead = (draws, 4) if draws else (4,)
+    logits = (20 * torch.randn(*lead, *event)).requires_grad_()
+    theta, gate = (torch.rand(event) + 0.5).requires_grad_(), torch.randn(event).requires_grad_()
+    library = (torch.rand(4) * 100 + 1).requires_grad_()
+    leaves = [logits, theta, gate, library]
+    for given in (library, library[:, None]):
+        got = [
+            vf.negative_binomial_nll(logits, target, theta, library=given, mean="softmax"),
+            vf.zero_inflated_negative_binomial_nll(
+                logits, target, theta, gate, library=given, mean="softmax"
+            ),
+        ]
+        exact = [t.detach().double().requires_grad_() for t in leaves]
+        shares = exact[0].flatten(len(lead)).log_softmax(-1).view(logits.shape)
+        log_mu = shares + exact[3].log().view(4, *(1 for _ in event))
+        want = [
+            vf.negative_binomial_nll(log_mu, target, exact[1].log(), log_input=True),
+            vf.zero_inflated_negative_binomial_nll(
+                log_mu, target, exact[1].log(), exact[2], log_input=True
+            ),
+        ]
+        for a, b in zip(got, want, strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=0)
+            used = zip(leaves, exact, strict=True)
+            pairs = [(x, y) for x, y in used if x is not gate or a is not got[0]]
+            grads = torch.autograd.grad(a, [x for x, _ in pairs], retain_graph=True)
+            truths = torch.autograd.grad(b, [y for _, y in pairs], retain_graph=True)
+            for g, t in zip(grads, truths, strict=True):
+                torch.testing.assert_close(g.double(), t, rtol=2e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"mean": "mode"}, "mean"),
+        ({"mean": "softmax"}, "library"),
+        ({"library": torch.ones(3)}, "library"),
+        ({"mean": "softmax", "library": torch.ones(2)}, "library"),
+    ],
+)
+def test_wrong_means_are_refused(options: dict[str, object], named: str) -> None:
+    mu = torch.ones(3, 4)
+    with pytest.raises(ValueError, match=named):
+        vf.negative_binomial_nll(mu, mu, mu, **options)  # type: ignore[arg-type]
+
+
+def truth(x: float, mu: float, theta: float) -> tuple[float, float, float]:
+    """-log NB and its derivatives by mu and theta."""
+    t, m, h = mpmath.mpf(x), mpmath.mpf(mu), mpmath.mpf(theta)
+    value = mpmath.loggamma(h) - mpmath.loggamma(t + h) + mpmath.loggamma(t + 1)
+    value += h * mpmath.log1p(m / h) - (t * mpmath.log(m / (m + h)) if t else 0)
+    by_theta = mpmath.digamma(h) - mpmath.digamma(t + h) + mpmath.log1p(m / h)
+    by_theta += (t - m) / (h + m)
+    return value, (t + h) / (h + m) - (t / m if t else 0), by_theta
+
+
+def sizes(x: float, mu: float, theta: float) -> tuple[float, float]:
+    """Of the terms of the derivatives, each group of one sign by itself."""
+    t, m, h = mpmath.mpf(x), mpmath.mpf(mu), mpmath.mpf(theta)
+    digammas = mpmath.digamma(t + h) - mpmath.digamma(h)
+    near = mpmath.log1p(m / h) - m / (h + m)
+    return (t + h) / (h + m) + t / m, abs(digammas) + near + abs(t) / (h + m)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "counts", "fractions"])
+def test_exact_at_every_dispersion(backend: str, kind: str) -> None:
+    n = 300
+    theta, mu = 10 ** (12 * torch.rand(n) - 6), 10 ** (14 * torch.rand(n) - 8)
+    theta[:20] = 1e10  # all but a Poisson distribution
+    x = 10 ** (5 * torch.rand(n))
+    if kind == "zeros":
+        x = torch.zeros(n)
+    elif kind == "counts":
+        x = x.floor()
+        x[:60] = 1
+    else:
+        x[:100] = torch.rand(100)
+    leaves = [mu.requires_grad_(), theta.requires_grad_()]
+    loss = vf.negative_binomial_nll(*leaves[:1], x, leaves[1], reduction="none")
+    grads = torch.autograd.grad(loss.sum(), leaves)
+    numbers = list(zip(x.tolist(), mu.tolist(), theta.tolist(), strict=True))
+    exact = [truth(*at) for at in numbers]
+    scales = [sizes(*at) for at in numbers]
+    values, by_mu, by_theta = (torch.tensor(list(map(float, c))) for c in zip(*exact, strict=True))
+    of_mu, of_theta = (torch.tensor(list(map(float, c))) for c in zip(*scales, strict=True))
+    allowed = 1e-6 * values.double()
+    allowed_theta = 1e-6 * of_theta.double()
+    if backend == "reference":  # in float64, where functions of Gamma cancel
+        wide = theta.detach().double()
+        allowed += 1e-15 * (torch.lgamma(wide).abs() + torch.lgamma(x.double() + 1))
+        allowed_theta += 1e-15 * torch.digamma(wide).abs()
+    assert_matches(loss, values.double(), allowed, torch.float32)
+    assert_matches(grads[0], by_mu.double(), 1e-6 * of_mu.double(), torch.float32)
+    assert_matches(grads[1], by_theta.double(), allowed_theta, torch.float32)
+
+
+def test_undefined_targets_are_nan(backend: str) -> None:
+    x, theta = torch.tensor([-1.0, -2.5, -0.5, -0.25]), torch.tensor([3.0, 3.0, 0.4, 0.4])
+    loss = vf.negative_binomial_nll(torch.ones(4), x, theta, reduction="none")
+    assert loss.isnan().tolist() == [True, True, True, False]
+    want = truth(-0.25, 1.0, float(theta[3]))[0]
+    torch.testing.assert_close(
+        loss[3].double(), torch.tensor(float(want)).double(), rtol=0, atol=1e-6
+    )
+
+
+def test_logarithms_of_any_size(backend: str) -> None:
+    log_mu = torch.tensor([-300.0, 300.0, -300.0, 300.0, -200.0])
+    log_theta = torch.tensor([-3.0, 2.0, 200.0, 300.0, 0.0])
+    x = torch.tensor([0.0, 0.0, 3.0, 7.0, 2.0])
+    loss = vf.negative_binomial_nll(log_mu, x, log_theta, log_input=True, reduction="none")
+    want = []
+    for t, m, h in zip(x.tolist(), log_mu.tolist(), log_theta.tolist(), strict=True):
+        if h > 100:  # a Poisson distribution
+            rate = mpmath.e ** min(m, 69)
+            want.append(rate - t * m + mpmath.loggamma(t + 1))
+        else:
+            want.append(truth(t, mpmath.e**m, mpmath.e**h)[0])
+    finite = [0, 1, 4] if backend == "reference" else [0, 1, 2, 4]  # whose log Gamma cancel
+    exact = torch.tensor([float(w) for w in want], dtype=torch.float64)
+    torch.testing.assert_close(loss.double()[finite], exact[finite], rtol=3e-6, atol=1e-12)
+    assert loss[finite].isfinite().all()
+
+
+def test_the_registry_says_what_may_be_sparse() -> None:
+    assert {row.name for row in LIKELIHOODS.values() if row.sparse} == {
+        "bernoulli",
+        "poisson",
+        "negative_binomial",
+        "zero_inflated_negative_binomial",
+        "negative_binomial_mixture",
+    }
