@@ -170,7 +170,9 @@ def test_automatic_choice_on_a_gpu(
     # What has no compiled CUDA kernels is Triton's, whether others have or not.
     general = "triton" if triton_there else "reference"
     assert backend.serving("cuda", general=True)[0] == general
-    assert registered == [(["cuda"] if served == "triton" else [], ["cuda"] if triton_there else [])]
+    assert registered == [
+        (["cuda"] if served == "triton" else [], ["cuda"] if triton_there else [])
+    ]
     if served == "reference":
         assert backend.serving("cuda")[1] == "no nvcc; no Triton"
     monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import mpmath
@@ -14,7 +15,8 @@ import vae_fast as vf
 from vae_fast.likelihoods import LIKELIHOODS
 
 mpmath.mp.dps = 50
-BATCH, GENES = 6, 2500  # more than two pieces of the CPU's kernels
+# More than two pieces of the CPU's kernels; Triton's interpreter takes its time.
+BATCH, GENES = 6, 300 if os.environ.get("TRITON_INTERPRET") else 2500
 
 
 def counts(dtype: torch.dtype = torch.float32, batch: int = BATCH, genes: int = GENES) -> Tensor:
@@ -81,7 +83,11 @@ def test_sparse_targets_are_the_dense_ones(
         want = both(LOSSES[name], given, target, reduction=reduction)
         got = both(LOSSES[name], given, target.to_sparse_csr(), reduction=reduction)
         for a, b in zip(got, want, strict=True):
-            assert_same_bits(a, b)
+            if name.startswith(("bernoulli", "poisson")):  # on a GPU of two implementations
+                close = {"rtol": 2 * torch.finfo(a.dtype).eps, "atol": 2e-6}
+                torch.testing.assert_close(a, b, **close)
+            else:
+                assert_same_bits(a, b)
 
 
 @pytest.mark.parametrize("index", [torch.int32, torch.int64], ids=str)

@@ -45,7 +45,12 @@ def _look_at_bytes(target: Tensor) -> None:
     if _looked_at_bytes or not target.is_cpu or torch.compiler.is_compiling():
         return
     _looked_at_bytes = True
-    if type(target) is Tensor and target.layout is torch.strided and target.numel() and int(target.max()) <= 1:
+    if (
+        type(target) is Tensor
+        and target.layout is torch.strided
+        and target.numel()
+        and int(target.max()) <= 1
+    ):
         warn(
             "vae_fast: uint8 targets are read as t / 255, and these are all 0 or 1; convert bits to"
             " bool"

@@ -82,9 +82,10 @@ def set_backend(name: str) -> None:
 
     Args:
         name: "auto" (for every operator and likelihood: compiled kernels where there are some for
-            the tensors' device; else, on a GPU, Triton's; else the reference), "cpu" or "cuda" (compiled kernels of that device or an
-            error), "triton" (Triton kernels or an error; they serve CUDA tensors and, where
-            TRITON_INTERPRET=1 is set, CPU tensors), or "reference" (plain PyTorch).
+            the tensors' device; else, on a GPU, Triton's; else the reference), "cpu" or "cuda"
+            (compiled kernels of that device or an error), "triton" (Triton kernels or an error;
+            they serve CUDA tensors and, where TRITON_INTERPRET=1 is set, CPU tensors), or
+            "reference" (plain PyTorch).
 
     Raises:
         ValueError: unknown name.

@@ -232,9 +232,7 @@ class _ELBO(torch.autograd.Function):
         parameters = len(args) - _TENSORS - _OPTIONS
         wants = _plan(ctx.needs_input_grad)[0] if likely_one else 0
         operators = _family(likelihood, args[parameters + 1])
-        loss, recon, kl, grads = operators.with_grad(
-            args[:parameters], *args[parameters:], wants
-        )
+        loss, recon, kl, grads = operators.with_grad(args[:parameters], *args[parameters:], wants)
         ctx.gradients = grads if wants else None
         _save(ctx, args, (loss, recon, kl))
         return loss, recon, kl

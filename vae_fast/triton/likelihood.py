@@ -7,16 +7,26 @@ of a parameter that columns or samples share is a launch of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..likelihoods import BERNOULLI, BY_CODE, GAUSSIAN, LAPLACE, POISSON
+from ..likelihoods import (
+    BERNOULLI,
+    BY_CODE,
+    GAUSSIAN,
+    LAPLACE,
+    NEGATIVE_BINOMIAL,
+    NEGATIVE_BINOMIAL_MIXTURE,
+    POISSON,
+    ZERO_INFLATED_NEGATIVE_BINOMIAL,
+)
 from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import BATCHMEAN, DRAW, MEAN, NONE, SAMPLE, SUM
-from . import math as formulas
+from . import count_functors as counts
+from . import functors
 from .launch import Launch
 from .layout import ABSENT, Form, Operand, Rows, dense
 from .likelihood_kernel import elbo_kernel
@@ -34,17 +44,38 @@ _LEVEL = {
     SUM: _TOTAL,
     MEAN: _TOTAL,
 }
-# How the last parameter is shared, as csrc/operand.h numbers it.
+# How a parameter is shared, as csrc/operand.h numbers it.
 _ELEMENT, _COLUMN, _SAMPLE, _ONE = range(4)
+_PARAMETERS = 5  # of a likelihood, at most
+# The places of operands behind those of parameters, in the order of the schema, and of results.
+_TARGET, _STARTS, _COLUMNS, _WEIGHT, _KL, _MU, _LOGVAR, _, _GRAD = range(5, 14)
+_FIRST_GRADIENT = 4
 # The bits of `wants`, in the order of the gradients.
-_BITS = (0, 1, 8, 9, 10)
-# Functors of one and of two parameters, by the registry's codes; of Poisson without and in full.
-_FUNCTORS = {
-    BERNOULLI.code: (formulas.bernoulli, formulas.bernoulli),
-    GAUSSIAN.code: (formulas.gaussian_unit, formulas.gaussian),
-    LAPLACE.code: (formulas.laplace_unit, formulas.laplace),
-    POISSON.code: (formulas.poisson, formulas.poisson_full),
+_BITS = (*range(_PARAMETERS), 8, 9, 10)
+# Functors by the registry's codes; by the number of parameters, or by constants of their own.
+_FUNCTORS: dict[int, Callable[[int, Sequence[float]], Any]] = {
+    BERNOULLI.code: lambda n, c: functors.bernoulli,
+    GAUSSIAN.code: lambda n, c: functors.gaussian if n > 1 else functors.gaussian_unit,
+    LAPLACE.code: lambda n, c: functors.laplace if n > 1 else functors.laplace_unit,
+    POISSON.code: lambda n, c: functors.poisson_full if c[1] else functors.poisson,
+    NEGATIVE_BINOMIAL.code: lambda n, c: (
+        counts.negative_binomial_of_logs if c[2] else counts.negative_binomial
+    ),
+    ZERO_INFLATED_NEGATIVE_BINOMIAL.code: lambda n, c: (
+        counts.zero_inflated_of_logs if c[2] else counts.zero_inflated
+    ),
+    NEGATIVE_BINOMIAL_MIXTURE.code: lambda n, c: (
+        (counts.mixture_of_one_theta, counts.mixture_of_one_theta_of_logs)
+        if n == 4
+        else (counts.negative_binomial_mixture, counts.negative_binomial_mixture_of_logs)
+    )[c[2] != 0],
 }
+# Their functors include log Gamma(t + 1).
+_WITH_GAMMA = (
+    NEGATIVE_BINOMIAL.code,
+    ZERO_INFLATED_NEGATIVE_BINOMIAL.code,
+    NEGATIVE_BINOMIAL_MIXTURE.code,
+)
 # Rows that a program sums for a column, at least; groups of them, and columns, at most.
 _LEAST_GROUP, _MOST_GROUPS, _COLUMNS = 32, 64, 256
 # What a call computes: losses with gradients, gradients alone, the same unless they are there.
@@ -77,15 +108,14 @@ class _Results(NamedTuple):
     recon: Form | None = None
     kl: Form | None = None
     values: Form | None = None
-    param: Form | None = None
-    last: Form | None = None
+    param0: Form | None = None
+    param1: Form | None = None
+    param2: Form | None = None
+    param3: Form | None = None
+    param4: Form | None = None
     grad_kl: Form | None = None
     mu: Form | None = None
     logvar: Form | None = None
-
-
-# The places of the operands, in the order of the schema, that belong to the KL.
-_LATENT_PLACES = (4, 5, 6)
 
 
 class _Call:
@@ -93,40 +123,44 @@ class _Call:
 
     def __init__(self, options: _Options, *operands: Form | None) -> None:
         tensors = [blank(form) for form in operands]
-        self.param, self.last, self.target, self.weight = tensors[:4]
-        self.kl, self.mu, self.logvar, _, self.grad = tensors[4:9]
+        self.params = [t for t in tensors[:_PARAMETERS] if t is not None]
+        self.target, self.starts, self.columns, self.weight = tensors[_TARGET : _WEIGHT + 1]
+        self.kl, self.mu, self.logvar, _, self.grad = tensors[_KL : _GRAD + 1]
+        self.param = self.params[0]
         self.options = options
         self.level = _LEVEL[options.reduction]
-        self.lead = self.param.dim() - self.target.dim() + 1
-        self.batch = self.target.shape[0]
+        self.sparse = self.starts is not None
+        self.target_dim = 2 if self.sparse else self.target.dim()
+        self.lead = self.param.dim() - self.target_dim + 1
+        self.batch = self.param.shape[self.lead - 1]
         self.samples = self.param.shape[0] if self.lead == 2 else 1
-        self.cols = math.prod(self.target.shape[1:])
-        self.binding = self._binding()
-        others = (
-            (self.last if self.binding == _ELEMENT else None, self.lead),
-            (self.target, 1),
-            (self.weight, 1),
-            (self.grad if self.level == _ELEMENTS else None, self.lead),
-        )
+        self.cols = math.prod(self.param.shape[self.lead :])
+        self.bindings = [self._binding(t) for t in self.params]
+        whole = [t for t, b in zip(self.params, self.bindings, strict=True) if b == _ELEMENT]
+        others = [(t, self.lead) for t in whole[1:]]
+        if not self.sparse:
+            others.append((self.target, 1))
+        others.append((self.weight, 1))
+        others.append((self.grad if self.level == _ELEMENTS else None, self.lead))
         self.order = Rows(self.param, self.lead, others)
         self.latent_order = self.order
         if self.mu is not None:
             self.latent_order = Rows(self.mu, 1, ((self.logvar, 1),))
 
-    def _binding(self) -> int:
-        """How the last parameter is shared, by its shape."""
-        if self.last is None or self.last.shape == self.param.shape:
+    def _binding(self, t: Tensor) -> int:
+        """How a parameter is shared, by its shape."""
+        if t.shape == self.param.shape:
             return _ELEMENT
-        if self.last.dim() == 0:
+        if t.dim() == 0:
             return _ONE
-        return _COLUMN if self.last.dim() == self.target.dim() - 1 else _SAMPLE
+        return _COLUMN if t.dim() == self.target_dim - 1 else _SAMPLE
 
-    def _last_form(self) -> Form:
-        """A dense tensor like the last parameter, in the order of the call."""
-        shape, dtype = self.last.shape, self.last.dtype
-        if self.binding in (_ONE, _SAMPLE):
-            return dense(shape, dtype)
-        return self.order.form(shape, self.lead if self.binding == _ELEMENT else 0, dtype)
+    def _gradient(self, k: int) -> Form:
+        """A dense tensor like a parameter, in the order of the call."""
+        t, binding = self.params[k], self.bindings[k]
+        if binding in (_ONE, _SAMPLE):
+            return dense(t.shape, t.dtype)
+        return self.order.form(t.shape, self.lead if binding == _ELEMENT else 0, t.dtype)
 
     def results(self) -> _Results:
         what, _, _, reduction, wants = self.options
@@ -140,46 +174,54 @@ class _Call:
             loss = dense(shape, dtype)
             part = None if self.kl is None and self.mu is None else loss
             losses = [loss, part, part]
-        grads: list[Form | None] = [None] * 5
-        if wants & 1:
-            grads[0] = self.order.form(param.shape, lead, param.dtype)
-        if wants & 2:
-            grads[1] = self._last_form()
-        if wants >> _BITS[2] & 1:
-            grads[2] = dense(self.kl.shape, self.kl.dtype)
-        for place, t in ((3, self.mu), (4, self.logvar)):
+        grads: list[Form | None] = [None] * len(_BITS)
+        for k in range(len(self.params)):
+            if wants >> k & 1:
+                grads[k] = self._gradient(k)
+        if wants >> _BITS[_PARAMETERS] & 1:
+            grads[_PARAMETERS] = dense(self.kl.shape, self.kl.dtype)
+        for place, t in enumerate((self.mu, self.logvar), _PARAMETERS + 1):
             if wants >> _BITS[place] & 1:
                 grads[place] = self.latent_order.form(t.shape, 1, t.dtype)
         return _Results._make([*losses, None, *grads])
 
     def _views(self) -> tuple[int, int, int, list[Operand]]:
-        """(rows, batch, cols) and the operands of the likelihood.
+        """(rows, batch, cols) and the operands of the likelihood: parameters, target, weight, grad.
 
         Where all lie densely and no row has a sum of its own, a Monte Carlo sample is one row.
         """
         batch, cols = self.batch, self.cols
+        params = [self._view(k) for k in range(len(self.params))]
         operands = [
-            self.order.view(self.param, self.lead, cols),
-            self._view_last(),
-            self.order.view(self.target, 1, cols),
+            *params,
+            *[ABSENT] * (_PARAMETERS - len(params)),
+            ABSENT if self.sparse else self.order.view(self.target, 1, cols),
             self.order.view(self.weight, 1, cols),
             self.order.view(self.grad if self.level == _ELEMENTS else None, self.lead, cols),
         ]
-        joined = self.level in (_ELEMENTS, _TOTAL) and self.binding in (_ELEMENT, _ONE)
+        shared = any(b in (_COLUMN, _SAMPLE) for b in self.bindings)
+        joined = self.level in (_ELEMENTS, _TOTAL) and not shared and not self.sparse
         if joined and all(o is ABSENT or o.dense(cols) for o in operands):
             cols *= batch
             batch = 1
             operands = [o if o is ABSENT else Operand(cols, True, o.copy) for o in operands]
         if self.grad is not None and self.level != _ELEMENTS:
-            operands[4] = self._view_rows_of_grad()
+            operands[-1] = self._view_rows_of_grad()
         return self.samples * batch if self.batch else 0, max(batch, 1), cols, operands
 
-    def _view_last(self) -> Operand:
-        if self.binding == _ELEMENT:
-            return self.order.view(self.last, self.lead, self.cols)
-        if self.binding == _COLUMN:
-            return self.order.view(self.last, 0, self.cols)._replace(stride=0)
-        return Operand(self.last.stride(0), False) if self.binding == _SAMPLE else ABSENT
+    def _view(self, k: int) -> Operand:
+        """A parameter's."""
+        t, binding = self.params[k], self.bindings[k]
+        if binding == _ELEMENT:
+            return self.order.view(t, self.lead, self.cols)
+        if binding == _COLUMN:
+            return self.order.view(t, 0, self.cols)._replace(stride=0)
+        return Operand(t.stride(0), False) if binding == _SAMPLE else ABSENT
+
+    def _copies(self, operands: Sequence[Operand]) -> dict[int, Form | None]:
+        """The places of operands that kernels get as copies."""
+        places = (*range(_PARAMETERS), _TARGET, _WEIGHT, _GRAD)
+        return {places[at]: form for at, form in copies(operands).items()}
 
     def _view_rows_of_grad(self) -> Operand:
         """An incoming gradient of each row, or one of all."""
@@ -209,41 +251,40 @@ class _Call:
         if options.what == _LOSSES and level in (_ROWS, _DRAWS) and not self.batch:
             return Plan(device, results, None, {})
         with_loss = results.loss is not None
-        with_latent = with_loss or any(r is not None for r in results[6:])
+        with_latent = with_loss or any(r is not None for r in results[-3:])
         latent = self._latent() if with_latent else _Latent()
         rows, batch, cols, operands = self._views()
         parts = cut(rows, cols, tile.elements, longest=LONGEST)
         latent_parts = cut(latent.rows, latent.cols, tile.elements)
         units, latent_units = parts.units, latent_parts.units if latent.rows else 0
-        shared_grad = self.binding == _ONE and results.last is not None
-        # Sums over columns or samples have a launch of their own.
-        summed = self.binding in (_COLUMN, _SAMPLE)
-        stored = (results.values, results.param, None if summed else results.last)
-        if not with_loss and all(r is None for r in stored):
+        # Sums over what shares a parameter have launches of their own.
+        grads = results[_FIRST_GRADIENT : _FIRST_GRADIENT + _PARAMETERS]
+        pairs = zip(self.bindings, grads, strict=False)
+        stored = results.values or any(g for b, g in pairs if b == _ELEMENT)
+        if not with_loss and not stored:
             units = 0
         if units + latent_units == 0:
             return Plan(device, results, None, {})
 
-        replaced = copies(operands[:4])
-        if operands[4].copy is not None:
-            replaced[8] = operands[4].copy
+        replaced = self._copies(operands)
         if with_latent:
             if self.kl is not None and not self.kl.is_contiguous():
-                replaced[4] = dense(self.kl.shape, self.kl.dtype)
-            replaced.update({5 + p: form for p, form in copies((latent.mu, latent.logvar)).items()})
+                replaced[_KL] = dense(self.kl.shape, self.kl.dtype)
+            of_latent = copies((latent.mu, latent.logvar))
+            replaced.update({_MU + place: form for place, form in of_latent.items()})
         else:
-            replaced.update(dict.fromkeys(_LATENT_PLACES))
+            replaced.update(dict.fromkeys((_KL, _MU, _LOGVAR)))
 
         draws = self.samples if level == _ROWS else 1
         by_row = level in (_ROWS, _DRAWS)
         direct = with_loss and by_row and not latent.rows and draws * parts.chunks == 1
-        sums = units if shared_grad else 0
+        sums = 0
         sum_rows, sum_cols = 1, LARGEST_SUM
         if with_loss and by_row and not direct:
-            sums += rows * parts.chunks + latent.rows * latent_parts.chunks
+            sums = rows * parts.chunks + latent.rows * latent_parts.chunks
             sum_rows, sum_cols = sum_shape(max(draws * parts.chunks, latent_parts.chunks))
         elif with_loss and not by_row:
-            sums += units + latent_units
+            sums = units + latent_units
         strides = [o.stride for o in operands]
         launch = Launch(
             elbo_kernel,
@@ -267,9 +308,8 @@ class _Call:
             sums=sums,
             **self._formula(),
             CONSTANT=options.constants[0],
-            REDUCTION=level,
+            WITHOUT_GAMMA=options.likelihood in _WITH_GAMMA and not options.constants[1],
             ALONG=sum(o.along << bit for bit, o in enumerate(operands)),
-            BINDING=self.binding,
             ALIGNED=alignment(cols, *strides),
             SOME_FULL=rows >= parts.rows and cols >= parts.cols,
             ONE_ROW=rows == 1,
@@ -286,14 +326,10 @@ class _Call:
         )
         return Plan(device, results, launch, replaced)
 
-    def shared_plan(self, device: torch.device, tile: Config) -> Plan:
-        """The launch of the sums for the last parameter's gradient; see `_finish_shared`."""
+    def shared_plan(self, device: torch.device, tile: Config, which: int) -> Plan:
+        """The launch of the sums for a shared parameter's gradient; see `_finish_shared`."""
         rows, batch, cols, operands = self._views()
-        assert batch == max(self.batch, 1), "rows are not joined"
-        replaced = copies(operands[:4]) | (
-            {} if operands[4].copy is None else {4: operands[4].copy}
-        )
-        columns = self.binding == _COLUMN
+        columns = self.bindings[which] == _COLUMN
         tile_cols = min(power_of_two(cols), tile.elements, _COLUMNS if columns else tile.elements)
         group = max(_LEAST_GROUP, -(-rows // _MOST_GROUPS))
         tile_rows = min(power_of_two(group if columns else rows), tile.elements // tile_cols)
@@ -301,10 +337,11 @@ class _Call:
             group = tile_rows
         chunks = -(-cols // tile_cols) if columns else 1
         groups = -(-rows // group)
-        sums = dense((groups, cols) if columns else (self.samples, self.batch), torch.float64)
+        sums = dense((groups, cols) if columns else (rows,), torch.float64)
         strides = [o.stride for o in operands]
-        if not rows * cols:
-            return Plan(device, [sums], None, {})
+        replaced = self._copies(operands)
+        if _GRAD in replaced:  # behind the weight there
+            replaced[_WEIGHT + 1] = replaced.pop(_GRAD)
         launch = Launch(
             shared_gradient_kernel,
             groups * chunks,
@@ -318,9 +355,8 @@ class _Call:
             self._recon_count(),
             *strides,
             **self._formula(),
-            REDUCTION=self.level,
             ALONG=sum(o.along << bit for bit, o in enumerate(operands)),
-            BINDING=self.binding,
+            WHICH=which,
             TILE_ROWS=tile_rows,
             TILE_COLS=tile_cols,
         )
@@ -338,13 +374,15 @@ class _Call:
 
     def _formula(self) -> dict[str, Any]:
         """The kernels' constants that say what an element is."""
-        code, constants = self.options.likelihood, self.options.constants
-        full = code == POISSON.code and constants[1] != 0
-        second = full or self.last is not None
+        code, constants, number = (*self.options[1:3], len(self.params))
         return {
-            "LIKELIHOOD": _FUNCTORS[code][second],
+            "LIKELIHOOD": _FUNCTORS[code](number, constants),
+            "PARAMETERS": number,
             "BYTES": BY_CODE[code].bytes_to_unit,
             "MASK": self.weight is not None and self.weight.dtype == torch.bool,
+            "STEPS": self.cols.bit_length() if self.sparse else 0,
+            "REDUCTION": self.level,
+            "BINDING": sum(b << 2 * k for k, b in enumerate(self.bindings)),
         }
 
 
@@ -353,15 +391,15 @@ def _plan(
     device: torch.device, tile: Config, options: tuple[Any, ...], *tensors: Form | None
 ) -> Plan:
     """For operands, incoming gradient, and results where they are given."""
-    return _Call(_Options(*options), *tensors[:9]).plan(device, tile)
+    return _Call(_Options(*options), *tensors[: _GRAD + 1]).plan(device, tile)
 
 
 @planned
 def _shared_plan(
-    device: torch.device, tile: Config, options: tuple[Any, ...], *tensors: Form | None
+    device: torch.device, tile: Config, options: tuple[Any, ...], which: int, *tensors: Form | None
 ) -> Plan:
-    """The same for the gradient of a last parameter that columns or samples share."""
-    return _Call(_Options(*options), *tensors).shared_plan(device, tile)
+    """The same for the gradient of a shared parameter."""
+    return _Call(_Options(*options), *tensors).shared_plan(device, tile, which)
 
 
 def _run(
@@ -371,26 +409,32 @@ def _run(
     results: Sequence[Tensor | None] | None = None,
 ) -> Any:
     """Launches the kernels; returns what they write, in the order of `_Results`."""
-    params, target, starts, columns, *others = args
+    params, *others = args
     *tensors, beta, likelihood, constants, reduction, wants = others
-    param, last = params[0], params[1] if len(params) > 1 else None
-    operands = [param, last, target, *tensors, grad]
+    param = params[0]
+    operands = [*params, *[None] * (_PARAMETERS - len(params)), *tensors, grad]
     tile = config("likelihood", param.numel(), param.dtype, param.device)
     options = (what, likelihood, tuple(constants), reduction, wants)
     described = forms(operands)
     plan = _plan(param.device, tile, options, *described, *forms(results or ()))
     given = list(operands)  # a plan puts copies in its operands' places
     results = plan(operands, beta, results=results)
-    if last is not None and last.dim() and last.shape != param.shape and results[5] is not None:
-        summed = _shared_plan(param.device, tile, options, *described)
-        (sums,) = summed([*given[:4], given[8]])
-        _finish_shared(sums, results[5], grad if what == _AGAIN else None)
+    for which, t in enumerate(params):
+        result = results[_FIRST_GRADIENT + which]
+        if result is None or t.shape == param.shape:
+            continue
+        if not param.numel():
+            result.zero_()
+        else:
+            summed = _shared_plan(param.device, tile, options, which, *described)
+            (sums,) = summed([*given[: _WEIGHT + 1], given[_GRAD]])
+            _finish_shared(sums, result, grad if what == _AGAIN else None)
     return results
 
 
 def _finish_shared(sums: Tensor, result: Tensor, unless_one: Tensor | None) -> None:
-    """Adds the groups of rows, or the Monte Carlo samples, in order."""
-    total = sums.sum(0)
+    """Adds the groups of rows, or the Monte Carlo samples, or all rows, in order."""
+    total = sums.view(-1, result.numel()).sum(0)
     # Results lie densely, in the order of the columns.
     flat = result.as_strided((result.numel(),), (1,))
     if unless_one is not None:
@@ -423,4 +467,4 @@ def elbo_regrad(grad: Tensor, gradients: Sequence[Tensor], *args: Any) -> None:
     wants = args[-1]
     found = iter(gradients)
     placed = [next(found) if wants >> bit & 1 else None for bit in _BITS]
-    _run(_AGAIN, args, grad, [None] * 4 + placed)
+    _run(_AGAIN, args, grad, [None] * _FIRST_GRADIENT + placed)

@@ -8,6 +8,7 @@ of the likelihood each, the others one tile of the KL each.
 import triton
 import triton.language as tl
 
+from .gamma import log_factorial
 from .latent_kernel import LOGVAR, MU, kl_tile
 from .math import byte_to_unit
 from .tiles import (
@@ -18,116 +19,146 @@ from .tiles import (
     load_scalar,
     load_tile,
     reciprocal,
-    rounded,
     row_numbers,
     store_partials,
     store_tile,
     sum_partials,
 )
 
-# How the last parameter is shared, in the order of csrc/operand.h.
+# How a parameter is shared, in the order of csrc/operand.h; two bits of BINDING each.
 ELEMENT, COLUMN, SAMPLE, ONE = (tl.constexpr(code) for code in range(4))
 
-# Bits of ALONG: operands whose columns differ.
-PARAM, LAST, TARGET, WEIGHT, GRAD = (tl.constexpr(1 << bit) for bit in range(5))
+# Bits of ALONG, operands whose columns differ: five parameters, and behind them
+TARGET, WEIGHT, GRAD = (tl.constexpr(1 << bit) for bit in (5, 6, 7))
+
+
+@triton.jit
+def load_sparse(target, tile, STEPS: tl.constexpr, dtype: tl.constexpr):
+    """A tile of a sparse target, each element looked up among the ascending columns of its row."""
+    values, starts, columns = target
+    row, col, row_inside, inside = tile
+    start = tl.load(starts + row, mask=row_inside, other=0).to(tl.int64)
+    end = tl.load(starts + row + 1, mask=row_inside, other=0).to(tl.int64)
+    low = tl.broadcast_to(start, inside.shape)
+    high = tl.broadcast_to(end, inside.shape)
+    for _ in range(STEPS):
+        middle = (low + high) // 2
+        before = tl.load(columns + middle, mask=low < high, other=0) < col
+        low, high = tl.where(before & (low < high), middle + 1, low), tl.where(before, high, middle)
+    there = inside & (low < end)
+    found = there & (tl.load(columns + low, mask=there, other=0) == col)
+    return tl.load(values + low, mask=found, other=0).to(dtype)
 
 
 @triton.jit
 def derivatives(
-    operands, strides, tile, source, shared, scale,
-    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    params, target, weight, grad, strides, tile, source, shared, scale,
+    LIKELIHOOD: tl.constexpr, PARAMETERS: tl.constexpr, CONSTANT: tl.constexpr,
+    WITHOUT_GAMMA: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr, STEPS: tl.constexpr,
     REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr, FULL: tl.constexpr,
     dtype: tl.constexpr,
 ):  # fmt: skip
     """Values of a tile, weighted, and their derivatives, as they go into the gradients.
 
-    `source` is the tile of target and weight, which Monte Carlo samples share. BYTES: uint8 targets
-    are read as x / 255. MASK: the weight is one.
+    `source` is the tile of target and weight, which Monte Carlo samples share. WITHOUT_GAMMA:
+    log Gamma(t + 1), which the functor includes, is taken out. BYTES: uint8 targets are read as
+    x / 255. MASK: the weight is one. STEPS: of the search in a sparse target.
     """
-    param, last, target, weight, grad = operands
-    param_stride, last_stride, target_stride, weight_stride, grad_stride = strides
-    x = load_tile(param, param_stride, tile, (PARAM & ALONG) != 0, FULL, dtype)
-    t = load_tile(target, target_stride, source, (TARGET & ALONG) != 0, FULL, dtype)
-    if BYTES and target.dtype.element_ty == tl.uint8:
+    if STEPS:
+        t = load_sparse(target, source, STEPS, dtype)
+    else:
+        t = load_tile(target[0], strides[5], source, (TARGET & ALONG) != 0, FULL, dtype)
+    if BYTES and target[0].dtype.element_ty == tl.uint8:
         t = byte_to_unit(t)
-    v = shared
-    if last is not None and BINDING != ONE:
-        at = source if BINDING == SAMPLE else tile
-        v = load_tile(last, last_stride, at, (LAST & ALONG) != 0, FULL, dtype)
-    value, dparam, dlast = LIKELIHOOD(x, v, t)
-    value += CONSTANT
-    dparam *= scale
-    dlast *= scale
-    if weight is not None:
-        w = load_tile(weight, weight_stride, source, (WEIGHT & ALONG) != 0, FULL, dtype)
-        if MASK:
-            kept = w != 0.0
-            value = tl.where(kept, value, 0.0)
-            dparam = tl.where(kept, dparam, 0.0)
-            dlast = tl.where(kept, dlast, 0.0)
+    p = ()
+    for k in tl.static_range(5):
+        if k >= PARAMETERS:
+            p = p + (0.0,)
+        elif (BINDING >> 2 * k) & 3 == ONE:
+            p = p + (shared[k],)
         else:
-            value *= w
-            dparam *= w
-            dlast *= w
+            at = source if (BINDING >> 2 * k) & 3 == SAMPLE else tile
+            p = p + (load_tile(params[k], strides[k], at, ((ALONG >> k) & 1) != 0, FULL, dtype),)
+    computed = LIKELIHOOD(p, t)
+    value = computed[0]
+    if WITHOUT_GAMMA:
+        value -= log_factorial(t)
+    value += CONSTANT
+    if weight is not None:
+        w = load_tile(weight, strides[6], source, (WEIGHT & ALONG) != 0, FULL, dtype)
+        value = tl.where(w != 0.0, value, 0.0) if MASK else value * w
     if REDUCTION != TOTAL and grad is not None:
         at = source if REDUCTION == ROWS else tile
-        g = load_tile(grad, grad_stride, at, (GRAD & ALONG) != 0, FULL, dtype)
-        dparam *= g
-        dlast *= g
-    if FULL:
-        return value, dparam, dlast
-    else:
-        inside = tile[3]
-        return tl.where(inside, value, 0.0), dparam, tl.where(inside, dlast, 0.0)
+        g = load_tile(grad, strides[7], at, (GRAD & ALONG) != 0, FULL, dtype)
+    slopes = ()
+    for k in tl.static_range(PARAMETERS):
+        slope = computed[k + 1] * scale
+        if weight is not None:
+            slope = tl.where(w != 0.0, slope, 0.0) if MASK else slope * w
+        if REDUCTION != TOTAL and grad is not None:
+            slope *= g
+        slopes = slopes + (slope,)
+    if not FULL:
+        value = tl.where(tile[3], value, 0.0)
+    return value, slopes
 
 
 @triton.jit
 def nll_tile(
-    operands, strides, results, cols, tile, source, shared, scale,
-    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    params, target, weight, grad, strides, results, cols, tile, source, shared, scale,
+    LIKELIHOOD: tl.constexpr, PARAMETERS: tl.constexpr, CONSTANT: tl.constexpr,
+    WITHOUT_GAMMA: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr, STEPS: tl.constexpr,
     REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr, FULL: tl.constexpr,
     dtype: tl.constexpr,
 ):  # fmt: skip
-    """Values of a tile and their derivatives by the last parameter; stores the wanted elements."""
-    values, grad_param, grad_last = results
-    value, dparam, dlast = derivatives(
-        operands, strides, tile, source, shared, scale,
-        LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, FULL, dtype,
+    """Values of a tile; stores the wanted elements."""
+    value, slopes = derivatives(
+        params, target, weight, grad, strides, tile, source, shared, scale,
+        LIKELIHOOD, PARAMETERS, CONSTANT, WITHOUT_GAMMA, BYTES, MASK, STEPS, REDUCTION, ALONG,
+        BINDING, FULL, dtype,
     )  # fmt: skip
-    if values is not None:
-        store_tile(values, value, cols, tile, FULL)
-    if grad_param is not None:
-        store_tile(grad_param, dparam, cols, tile, FULL)
-    if grad_last is not None and BINDING == ELEMENT:
-        store_tile(grad_last, dlast, cols, tile, FULL)
-    return value, dlast
+    if results[0] is not None:
+        store_tile(results[0], value, cols, tile, FULL)
+    for k in tl.static_range(PARAMETERS):
+        if results[k + 1] is not None and (BINDING >> 2 * k) & 3 == ELEMENT:
+            store_tile(results[k + 1], slopes[k], cols, tile, FULL)
+    return value
+
+
+@triton.jit
+def load_shared(params, PARAMETERS: tl.constexpr, BINDING: tl.constexpr, dtype: tl.constexpr):
+    """The parameters that are one for all; 0 in the places of others."""
+    shared = ()
+    for k in tl.static_range(PARAMETERS):
+        if (BINDING >> 2 * k) & 3 == ONE:
+            shared = shared + (load_scalar(params[k], dtype),)
+        else:
+            shared = shared + (0.0,)
+    return shared
 
 
 @triton.jit
 def nll_unit(
-    operands, strides, results, partials, last_partials,
+    params, target, weight, grad, strides, results, partials,
     unit, rows, batch, cols, chunks, count,
-    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    LIKELIHOOD: tl.constexpr, PARAMETERS: tl.constexpr, CONSTANT: tl.constexpr,
+    WITHOUT_GAMMA: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr, STEPS: tl.constexpr,
     REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr,
     SOME_FULL: tl.constexpr, ONE_ROW: tl.constexpr,
     TILES: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
 ):  # fmt: skip
     """TILES tiles of the likelihood side by side, and their sums where there is room for them."""
-    param, last, _target, _weight, grad = operands
-    dtype: tl.constexpr = tl.float64 if param.dtype.element_ty == tl.float64 else tl.float32
+    dtype: tl.constexpr = tl.float64 if params[0].dtype.element_ty == tl.float64 else tl.float32
     scale = reciprocal(count, dtype)
     if REDUCTION == TOTAL and grad is not None:
         scale *= load_scalar(grad, dtype)
-    shared = scale
-    if BINDING == ONE:
-        shared = load_scalar(last, dtype)
+    shared = load_shared(params, PARAMETERS, BINDING, dtype)
     block = unit // chunks
     chunk = unit - block * chunks
     row = row_numbers(block, TILE_ROWS, ONE_ROW)
     row_inside = row < rows
     source_row = row if ONE_ROW else row % batch
     value_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
-    last_sum = tl.zeros([TILE_ROWS, TILE_COLS], dtype)
     for number in range(TILES):
         begin = (chunk * TILES + number) * TILE_COLS
         col = begin + tl.arange(0, TILE_COLS)[None, :]
@@ -136,23 +167,21 @@ def nll_unit(
         source = (source_row, col, row_inside, inside)
         full = (block * TILE_ROWS + TILE_ROWS <= rows) & (begin + TILE_COLS <= cols)
         if full & SOME_FULL:
-            value, dlast = nll_tile(
-                operands, strides, results, cols, tile, source, shared, scale,
-                LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, True, dtype,
+            value = nll_tile(
+                params, target, weight, grad, strides, results, cols, tile, source, shared, scale,
+                LIKELIHOOD, PARAMETERS, CONSTANT, WITHOUT_GAMMA, BYTES, MASK, STEPS, REDUCTION,
+                ALONG, BINDING, True, dtype,
             )  # fmt: skip
         else:
-            value, dlast = nll_tile(
-                operands, strides, results, cols, tile, source, shared, scale,
-                LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, False, dtype,
+            value = nll_tile(
+                params, target, weight, grad, strides, results, cols, tile, source, shared, scale,
+                LIKELIHOOD, PARAMETERS, CONSTANT, WITHOUT_GAMMA, BYTES, MASK, STEPS, REDUCTION,
+                ALONG, BINDING, False, dtype,
             )  # fmt: skip
         if partials is not None:
             value_sum += value
-        if last_partials is not None:
-            last_sum += dlast
     if partials is not None:
         store_partials(partials, value_sum, row, rows, unit, chunk, chunks, REDUCTION)
-    if last_partials is not None:
-        tl.store(last_partials + unit, tl.sum(last_sum.to(tl.float64)))
 
 
 @triton.jit
@@ -217,27 +246,31 @@ def finish_loss(
 
 @triton.jit(
     do_not_specialize=[
-        "beta", "rows", "batch", "cols", "chunks", "units", "count", "param_stride",
-        "last_stride", "target_stride", "weight_stride", "grad_stride", "latent_rows", "latents",
-        "latent_chunks", "latent_units", "kl_count", "mu_stride", "mu_logvar_stride",
+        "beta", "rows", "batch", "cols", "chunks", "units", "count", "stride0", "stride1",
+        "stride2", "stride3", "stride4", "target_stride", "weight_stride", "grad_stride",
+        "latent_rows", "latents", "latent_chunks", "latent_units", "kl_count", "mu_stride",
+        "mu_logvar_stride",
     ]
 )  # fmt: skip
 def elbo_kernel(
     # Operands; None where absent.
-    param, last, target, weight, kl, mu, mu_logvar, beta_tensor, grad,
+    param0, param1, param2, param3, param4, target, starts, columns, weight, kl, mu, mu_logvar,
+    beta_tensor, grad,
     # Results; None where not wanted.
-    loss, recon, kl_out, values, grad_param, grad_last, grad_kl, grad_mu, grad_mu_logvar,
+    loss, recon, kl_out, values, grad0, grad1, grad2, grad3, grad4, grad_kl, grad_mu,
+    grad_mu_logvar,
     # Partial sums, and how many programs have stored theirs.
     partials, counter,
     beta: tl.float64,
     # The likelihood: [rows, cols] in units of TILES tiles; targets are [batch, cols].
     rows: tl.int64, batch: tl.int64, cols: tl.int64, chunks: tl.int64, units: tl.int64,
-    count: tl.int64, param_stride: tl.int64, last_stride: tl.int64, target_stride: tl.int64,
-    weight_stride: tl.int64, grad_stride: tl.int64,
+    count: tl.int64, stride0: tl.int64, stride1: tl.int64, stride2: tl.int64, stride3: tl.int64,
+    stride4: tl.int64, target_stride: tl.int64, weight_stride: tl.int64, grad_stride: tl.int64,
     # The KL: [latent_rows, latents] in units of one tile.
     latent_rows: tl.int64, latents: tl.int64, latent_chunks: tl.int64, latent_units: tl.int64,
     kl_count: tl.int64, mu_stride: tl.int64, mu_logvar_stride: tl.int64,
-    LIKELIHOOD: tl.constexpr, CONSTANT: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr,
+    LIKELIHOOD: tl.constexpr, PARAMETERS: tl.constexpr, CONSTANT: tl.constexpr,
+    WITHOUT_GAMMA: tl.constexpr, BYTES: tl.constexpr, MASK: tl.constexpr, STEPS: tl.constexpr,
     REDUCTION: tl.constexpr, ALONG: tl.constexpr, BINDING: tl.constexpr,
     ALIGNED: tl.constexpr, SOME_FULL: tl.constexpr,
     ONE_ROW: tl.constexpr, TILES: tl.constexpr, TILE_ROWS: tl.constexpr,
@@ -255,33 +288,32 @@ def elbo_kernel(
         if done:
             return
     SUMS: tl.constexpr = loss is not None and not DIRECT
-    ONE_GRAD: tl.constexpr = BINDING == ONE and grad_last is not None
     unit = tl.program_id(0).to(tl.int64)
     beta = tl.full((), beta, tl.float64)
     if beta_tensor is not None:
         beta *= load_scalar(beta_tensor, tl.float64)
-    # Partial sums: of the likelihood, of the KL, of the gradient of one last parameter for all.
+    # Partial sums: of the likelihood, then of the KL.
     sums = units if REDUCTION == TOTAL else rows * chunks
-    kl_sums = latent_units if REDUCTION == TOTAL else latent_rows * latent_chunks
-    last_first = sums + kl_sums if SUMS else units * 0
 
     # Dividing and multiplying by ALIGNED says to the compiler what the launcher knows.
     if unit < units:
         nll_unit(
-            (param, last, target, weight, grad),
+            (param0, param1, param2, param3, param4), (target, starts, columns), weight, grad,
             (
-                param_stride // ALIGNED * ALIGNED,
-                last_stride // ALIGNED * ALIGNED,
+                stride0 // ALIGNED * ALIGNED,
+                stride1 // ALIGNED * ALIGNED,
+                stride2 // ALIGNED * ALIGNED,
+                stride3 // ALIGNED * ALIGNED,
+                stride4 // ALIGNED * ALIGNED,
                 target_stride // ALIGNED * ALIGNED,
                 weight_stride // ALIGNED * ALIGNED,
                 grad_stride // ALIGNED * ALIGNED,
             ),
-            (values, grad_param, grad_last),
+            (values, grad0, grad1, grad2, grad3, grad4),
             partials if SUMS else loss if DIRECT else None,
-            partials + last_first if ONE_GRAD else None,
             unit, rows, batch, cols // ALIGNED * ALIGNED, chunks, count,
-            LIKELIHOOD, CONSTANT, BYTES, MASK, REDUCTION, ALONG, BINDING, SOME_FULL, ONE_ROW,
-            TILES, TILE_ROWS, TILE_COLS,
+            LIKELIHOOD, PARAMETERS, CONSTANT, WITHOUT_GAMMA, BYTES, MASK, STEPS, REDUCTION, ALONG,
+            BINDING, SOME_FULL, ONE_ROW, TILES, TILE_ROWS, TILE_COLS,
         )  # fmt: skip
     elif kl is not None or mu is not None:
         latent_unit(
@@ -297,23 +329,16 @@ def elbo_kernel(
             beta, kl_count, REDUCTION, LATENT_ROWS, LATENT_COLS,
         )  # fmt: skip
 
-    if SUMS or ONE_GRAD:
+    if SUMS:
         last = is_last(counter)
         if last:
-            if SUMS:
-                whole: tl.constexpr = REDUCTION == TOTAL
-                alone: tl.constexpr = REDUCTION == DRAWS
-                finish_loss(
-                    (loss, recon, kl_out), partials,
-                    1 if whole else rows if alone else batch,
-                    1 if whole or alone else rows // batch,
-                    units if whole else chunks, count,
-                    partials + sums, latent_units if whole else latent_chunks, kl_count, beta,
-                    SUM_ROWS, SUM_COLS,
-                )  # fmt: skip
-            if ONE_GRAD:
-                only = tl.arange(0, 1)
-                total = sum_partials(
-                    partials + last_first, only, 1, 1, units, 1, SUM_ROWS * SUM_COLS
-                )
-                tl.store(grad_last + only, rounded(total, grad_last.dtype.element_ty))
+            whole: tl.constexpr = REDUCTION == TOTAL
+            alone: tl.constexpr = REDUCTION == DRAWS
+            finish_loss(
+                (loss, recon, kl_out), partials,
+                1 if whole else rows if alone else batch,
+                1 if whole or alone else rows // batch,
+                units if whole else chunks, count,
+                partials + sums, latent_units if whole else latent_chunks, kl_count, beta,
+                SUM_ROWS, SUM_COLS,
+            )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The scalar formulas of csrc/math on Triton tensors: exp, log1p, KL, likelihoods.
+"""The scalar formulas of csrc/math on Triton tensors: exp, log1p, log Gamma, KL.
 
 Polynomials of our own, because Triton's interpreter has no libdevice. Every fused multiply-add is
 written as one, and kernels are compiled with fusion off: what is not written is not fused. In
@@ -206,27 +206,36 @@ def kl_general(mu, logvar, prior_mu, prior_logvar):
 
 
 @triton.jit
+def minus_log1p_reduced(f):
+    """f - log(1 + f) for |f| <= 0.415."""
+    f2 = f * f
+    c01 = tl.fma(f, MINUS_LOG1P_3, MINUS_LOG1P_2)
+    c23 = tl.fma(f, MINUS_LOG1P_5, MINUS_LOG1P_4)
+    c45 = tl.fma(f, MINUS_LOG1P_7, MINUS_LOG1P_6)
+    c67 = tl.fma(f, MINUS_LOG1P_9, MINUS_LOG1P_8)
+    f4 = f2 * f2
+    low = tl.fma(f2, c23, c01)
+    high = tl.fma(f4, MINUS_LOG1P_10, tl.fma(f2, c67, c45))
+    return f2 * tl.fma(f4, high, low)
+
+
+@triton.jit
+def exponent(q):
+    """(n, 2^-n) with q = 2^n (1 + f) and 1 + f in [sqrt(1/2), sqrt(2))."""
+    n = (float_bits(q) - 0x3F3504F3) >> 23
+    # The same as -(the bits with their mantissa cleared), without a constant beyond int32.
+    return n.to(tl.float32), bits_float(0x3F800000 - (n << 23))
+
+
+@triton.jit
 def subtract_log(x, q):
     """x - log(q) for positive q, the larger parts of both subtracted from each other first."""
     if q.dtype == tl.float64:
         return x - tl.log(q)
     else:
-        # q = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)).
-        offset = float_bits(q) - 0x3F3504F3
-        n = (offset >> 23).to(tl.float32)
-        # The same as -(offset with its mantissa cleared), without a constant beyond int32.
-        scale = bits_float(0x3F800000 - ((offset >> 23) << 23))
+        n, scale = exponent(q)
         f = tl.fma(scale, q, -1.0)
-        f2 = f * f
-        c01 = tl.fma(f, MINUS_LOG1P_3, MINUS_LOG1P_2)
-        c23 = tl.fma(f, MINUS_LOG1P_5, MINUS_LOG1P_4)
-        c45 = tl.fma(f, MINUS_LOG1P_7, MINUS_LOG1P_6)
-        c67 = tl.fma(f, MINUS_LOG1P_9, MINUS_LOG1P_8)
-        f4 = f2 * f2
-        low = tl.fma(f2, c23, c01)
-        high = tl.fma(f4, MINUS_LOG1P_10, tl.fma(f2, c67, c45))
-        minus = f2 * tl.fma(f4, high, low)
-        return subtract_ln2(x, n) - (f - minus)
+        return subtract_ln2(x, n) - (f - minus_log1p_reduced(f))
 
 
 @triton.jit
@@ -249,86 +258,3 @@ def stirling_remainder(r):
         c45 = tl.fma(r, STIRLING_6, STIRLING_5)
         high = tl.fma(r2, STIRLING_7, c45)
         return r * tl.fma(r2, tl.fma(r2, high, c23), c01)
-
-
-# Likelihoods: one element's first and last parameter and its target in; its negative log-likelihood
-# (nats) and the derivatives by both out. The row kernel adds constants.
-
-
-@triton.jit
-def bernoulli(logit, last, target):
-    """-log Bernoulli(target | sigmoid(logit)), softplus and sigmoid from one exponential."""
-    e = exponential_of_minus_magnitude(logit)
-    reciprocal = 1.0 / (e + 1.0)
-    positive = logit > 0.0
-    # (softplus(x) - t x) without the cancellation: the step minus the target is (nearly) exact.
-    value = log1p_unit_plus(e, (tl.where(positive, 1.0, 0.0) - target) * logit)
-    return value, tl.where(positive, reciprocal, e * reciprocal) - target, tl.zeros_like(e)
-
-
-@triton.jit
-def gaussian_unit(mean, last, target):
-    """-log N(target | mean, 1) - constant: half the squared error."""
-    difference = mean - target
-    return 0.5 * difference * difference, difference, tl.zeros_like(mean)
-
-
-@triton.jit
-def gaussian(mean, logvar, target):
-    """-log N(target | mean, e^logvar) - constant."""
-    difference = mean - target
-    inverse = exponential(-0.5 * logvar)
-    # Of each product, not once of the factor: Triton 3.8 spills that on sm_100.
-    scaled = difference * factor_of_nonzero(inverse, difference)
-    squares = scaled * scaled
-    return (
-        0.5 * (squares + logvar),
-        scaled * factor_of_nonzero(inverse, scaled),
-        0.5 - 0.5 * squares,
-    )
-
-
-@triton.jit
-def laplace_unit(loc, last, target):
-    """-log Laplace(target | loc, 1) - constant: the absolute error."""
-    difference = loc - target
-    sign = tl.where(difference > 0.0, 1.0, tl.where(difference < 0.0, -1.0, difference))
-    return tl.abs(difference), sign, tl.zeros_like(loc)
-
-
-@triton.jit
-def laplace(loc, logscale, target):
-    """-log Laplace(target | loc, e^logscale) - constant."""
-    size, sign, _ = laplace_unit(loc, logscale, target)
-    inverse = factor_of_nonzero(exponential(-logscale), size)
-    scaled = size * inverse
-    return scaled + logscale, sign * inverse, 1.0 - scaled
-
-
-@triton.jit
-def poisson(log_rate, last, target):
-    """-log Poisson(target | e^log_rate) without log Gamma(target + 1)."""
-    rate = exponential(log_rate)
-    product = target * factor_of_nonzero(log_rate, target)
-    return rate - product, rate - target, tl.zeros_like(rate)
-
-
-@triton.jit
-def poisson_full(log_rate, last, target):
-    """-log Poisson(target | e^log_rate); NaN for targets of -1 and less.
-
-    From the distance to the best rate of a count; below 1, two steps of the recurrence up.
-    """
-    small = target < 1.0
-    y = tl.where(small, target + 2.0, target)
-    distance = tl.where(small, log_rate, subtract_log(log_rate, y))
-    power = exponential(distance)
-    value, minus = expm1_and_minus(distance)
-    slope = tl.where(small, power - target, target * value)
-    log_y = -subtract_log(tl.zeros_like(y), y)
-    best = 0.5 * (log_y + LOG_2PI) + stirling_remainder(1.0 / y)
-    steps = -subtract_log(tl.zeros_like(y), tl.where(small, (target + 1.0) * y, 1.0))
-    gamma = tl.where(target == 0.0, 0.0, y * log_y - y + best - steps)
-    below = power - target * factor_of_nonzero(log_rate, target) + gamma
-    below = tl.where(target > -1.0, below, float("nan"))
-    return tl.where(small, below, best + target * minus), slope, tl.zeros_like(slope)
