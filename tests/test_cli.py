@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from vae_fast import info
 from vae_fast.cli import main
+from vae_fast.likelihoods import LIKELIHOODS
+from vae_fast.ops import extension
+from vae_fast.triton import registration as triton
 
 QUICK = ["--dataset", "digits", "--hidden", "32", "--no-progress"]
 
@@ -55,6 +59,17 @@ def test_options(tmp_path: Path, options: list[str]) -> None:
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     assert torch.__version__ in capsys.readouterr().out
+
+
+def test_info_says_what_serves_which_likelihood_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(extension, "cuda_missing", "")
+    monkeypatch.setattr(triton, "missing", lambda: "")
+    table = {line.split()[0]: line.split()[1:] for line in info.lines() if line.startswith("  ")}
+    assert table["bernoulli"] == ["cpu", "cuda"]
+    assert table["negative_binomial"] == ["cpu", "triton"]
+    assert set(LIKELIHOODS) <= set(table)
 
 
 @pytest.mark.parametrize(

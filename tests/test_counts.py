@@ -253,6 +253,8 @@ def sizes(x: float, mu: float, theta: float) -> tuple[float, float]:
     t, m, h = mpmath.mpf(x), mpmath.mpf(mu), mpmath.mpf(theta)
     digammas = mpmath.digamma(t + h) - mpmath.digamma(h)
     near = mpmath.log1p(m / h) - m / (h + m)
+    if 0 < t < 1:  # differences of Stirling's slopes at t + theta and theta
+        digammas += 1 / (2 * h)
     return (t + h) / (h + m) + t / m, abs(digammas) + near + abs(t) / (h + m)
 
 

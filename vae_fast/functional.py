@@ -59,9 +59,12 @@ def elbo_loss(
     .. math:: -\log p(t \mid \text{params}) + \beta\, KL(q \,\|\, p)
 
     Args:
-        params: parameters of the likelihood, a tensor or a tuple in the order of its function: for
-            "bernoulli" logits, for "gaussian" the mean or ``(mean, logvar)``, for "laplace" loc or
-            ``(loc, logscale)``, for "poisson" log_rate. The first one ``[B, ...]`` or, for L Monte
+        params: parameters of the likelihood, a tensor or a tuple in the order of its function, the
+            target left out: for "bernoulli" logits, for "gaussian" the mean or ``(mean, logvar)``,
+            for "laplace" loc or ``(loc, logscale)``, for "poisson" log_rate, for
+            "negative_binomial" ``(mu, theta)``, for "zero_inflated_negative_binomial"
+            ``(mu, theta, gate_logits)``, for "negative_binomial_mixture"
+            ``(mu1, theta1, mu2, mixture_logits)``, maybe with ``theta2``. The first one ``[B, ...]`` or, for L Monte
             Carlo samples of the latent, ``[L, B, ...]``, over which the reconstruction is averaged;
             the others broadcast to it. Constants are included.
         target: ``[B, ...]``, as the likelihood's function takes it.
@@ -69,7 +72,8 @@ def elbo_loss(
         mu: means of q, ``[B, ...]``, and
         logvar: log-variances of q, for the KL to N(0, I).
         beta: weight of the KL, a number or a 0-dimensional tensor.
-        likelihood: "bernoulli", "gaussian", "laplace" or "poisson".
+        likelihood: "bernoulli", "gaussian", "laplace", "poisson", "negative_binomial",
+            "zero_inflated_negative_binomial" or "negative_binomial_mixture".
         weight: factor of each element of the reconstruction, broadcastable to ``target``; bool is a
             mask, see `bernoulli_nll`.
         reduction: "sample", "batchmean" or "sum".

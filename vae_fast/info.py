@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterator
 
 import numpy
 import torch
 
+from .likelihoods import LIKELIHOODS
 from .ops import extension
 from .ops.backend import get_backend, serving, why_missing
 from .triton import registration as triton
@@ -35,11 +37,27 @@ def lines() -> list[str]:
     for name, what in built.items():
         missing = why_missing(name)
         report.append(f"  {name:<10} {f'not available: {missing}' if missing else what}")
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     report += ["", f"active (backend {get_backend()!r})"]
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        name, reason = serving(device)
-        report.append(f"  {device + ' tensors':<14} {name}{f': {reason}' if reason else ''}")
+    report.append(_cells("operator", *(f"{device} tensors" for device in devices)))
+    for operator, general in _operators():
+        report.append(_cells(operator, *(serving(device, general)[0] for device in devices)))
+    reasons = {(d, serving(d, general)[1]) for d in devices for general in (False, True)}
+    report += [f"  {device}: {reason}" for device, reason in sorted(reasons) if reason]
     return report
+
+
+def _cells(first: str, *others: str) -> str:
+    return f"  {first:<34}{''.join(f'{cell:<14}' for cell in others)}".rstrip()
+
+
+def _operators() -> Iterator[tuple[str, bool]]:
+    """What a backend is chosen for, and whether CUDA C++ has no kernels of it."""
+    for name in ("sampling", "kl", "categorical"):
+        yield name, False
+    for row in LIKELIHOODS.values():
+        yield row.name, not row.compiled_for_cuda
+    yield "sparse targets", True
 
 
 def main() -> int:

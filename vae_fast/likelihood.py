@@ -157,8 +157,8 @@ def bernoulli_nll(
         logits: x, ``[B, ...]``, or ``[L, B, ...]`` with L Monte Carlo samples, over which "sample",
             "batchmean" and "sum" average.
         target: t, ``[B, ...]``, in [0, 1]: floating point, bool, or uint8 (read as t / 255, so that
-            0 and 1 are 0 and 0.0039: convert 0/1 images to bool). Values outside [0, 1] are
-            computed as the formula says.
+            0 and 1 are 0 and 0.0039: convert 0/1 images to bool), or a `torch.sparse_csr` matrix.
+            Values outside [0, 1] are computed as the formula says.
         weight: broadcastable to ``target``: a factor of each element, or, of dtype bool, a mask:
             masked elements are exactly 0 and so is their gradient, whatever stands in parameters
             and target; "mean" divides by the number of elements that are kept.
@@ -272,8 +272,8 @@ def poisson_nll(
         log_rate: r, ``[B, ...]``, or ``[L, B, ...]`` with L Monte Carlo samples, over which
             "sample", "batchmean" and "sum" average.
         target: t, ``[B, ...]``: counts of any integer dtype (uint8 is the number itself), bool or
-            floating point. Fractions are computed as the formula says; with ``full`` a target of
-            -1 or less gives NaN.
+            floating point, or a `torch.sparse_csr` matrix. Fractions are computed as the formula
+            says; with ``full`` a target of -1 or less gives NaN.
         full: whether log Γ(t + 1), which does not depend on the rate, is included.
         weight: see `bernoulli_nll`.
         reduction: see the module.

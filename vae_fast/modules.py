@@ -15,7 +15,7 @@ class ELBOLoss(nn.Module):
     """The negative evidence lower bound as a module; see `vae_fast.elbo_loss`.
 
     Args:
-        likelihood: "bernoulli", "gaussian", "laplace" or "poisson".
+        likelihood: a name that `vae_fast.elbo_loss` knows.
         beta: weight of the KL. A tensor becomes a buffer: it moves with the module and is part of
             its state.
         reduction: "sample", "batchmean" or "sum".
