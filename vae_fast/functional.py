@@ -64,9 +64,9 @@ def elbo_loss(
             for "laplace" loc or ``(loc, logscale)``, for "poisson" log_rate, for
             "negative_binomial" ``(mu, theta)``, for "zero_inflated_negative_binomial"
             ``(mu, theta, gate_logits)``, for "negative_binomial_mixture"
-            ``(mu1, theta1, mu2, mixture_logits)``, maybe with ``theta2``. The first one ``[B, ...]`` or, for L Monte
-            Carlo samples of the latent, ``[L, B, ...]``, over which the reconstruction is averaged;
-            the others broadcast to it. Constants are included.
+            ``(mu1, theta1, mu2, mixture_logits)``, maybe with ``theta2``. The first one
+            ``[B, ...]`` or, for L Monte Carlo samples of the latent, ``[L, B, ...]``, over which
+            the reconstruction is averaged; the others broadcast to it. Constants are included.
         target: ``[B, ...]``, as the likelihood's function takes it.
         kl: KL per sample, ``[B]``, from `reparameterize_kl`; or else
         mu: means of q, ``[B, ...]``, and

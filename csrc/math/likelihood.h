@@ -102,8 +102,8 @@ struct Laplace {
 //
 //   log(2 pi t) / 2 + remainder(1 / t) + t (e^d - 1 - d)
 //
-// Below 1 it is e^log_rate - t log_rate + log Gamma(t + 1). No likelihood is defined for targets of -1 and less:
-// NaN.
+// Below 1 it is e^log_rate - t log_rate + log Gamma(t + 1). No likelihood is defined for targets of -1 and
+// less: NaN.
 template <class T, bool full>
 struct Poisson {
   static constexpr int parameters = 1, derived = 0;

@@ -6,8 +6,8 @@
 namespace vae_fast {
 namespace VAE_FAST_ISA {
 
-// value = log(1 + r) + excess; its derivative by a, which is the posterior of the component that a belongs to,
-// that of the other one, and the derivative by g.
+// value = log(1 + r) + excess; its derivative by a, which is the posterior of the component that a belongs
+// to, that of the other one, and the derivative by g.
 template <class T>
 struct Mixed {
   T r, excess, by_a, other, by_gate;

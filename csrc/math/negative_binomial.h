@@ -19,9 +19,9 @@
 namespace vae_fast {
 namespace VAE_FAST_ISA {
 
-// Mean and dispersion of an element. Where their logarithms are given, theta is kept within e^-69 and e^44, beyond
-// which it is a Poisson distribution, and the ratio within e^-80 and e^69, so that whatever is made of them is a
-// float; what is beyond is added to the logarithms of the results.
+// Mean and dispersion of an element. Where their logarithms are given, theta is kept within e^-69 and e^44,
+// beyond which it is a Poisson distribution, and the ratio within e^-80 and e^69, so that whatever is made of
+// them is a float; what is beyond is added to the logarithms of the results.
 template <class T>
 struct Mean {
   T theta, inverse_theta;
