@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
 tests=()
-for name in agreement autograd categorical compile edges errors gradcheck noise properties transforms values; do
+for name in agreement autograd categorical compile counts edges errors gradcheck noise properties transforms values; do
   tests+=("tests/test_$name.py")
 done
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import mpmath
@@ -13,6 +15,7 @@ from torch import Tensor
 
 import vae_fast as vf
 from vae_fast.likelihoods import LIKELIHOODS
+from vae_fast.ops import extension
 
 mpmath.mp.dps = 50
 # More than two pieces of the CPU's kernels; Triton's interpreter takes its time.
@@ -288,6 +291,22 @@ def test_exact_at_every_dispersion(backend: str, kind: str) -> None:
     assert_matches(loss, values.double(), allowed, torch.float32)
     assert_matches(grads[0], by_mu.double(), 1e-6 * of_mu.double(), torch.float32)
     assert_matches(grads[1], by_theta.double(), allowed_theta, torch.float32)
+
+
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("isa", ["baseline", "avx2"])
+def test_exact_on_every_instruction_set(isa: str) -> None:
+    if not extension.cpu_isa.startswith("avx"):
+        pytest.skip("these kernels have one instruction set")
+    chosen = ["-k", "test_exact_at_every_dispersion and cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, *chosen],
+        env=os.environ | {"VAE_FAST_ISA": isa},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
 
 
 def test_undefined_targets_are_nan(backend: str) -> None:
