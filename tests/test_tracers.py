@@ -156,3 +156,43 @@ def test_distributed_tensors_are_refused_and_their_shards_work(tmp_path: Path) -
     lines = done.stdout.splitlines()
     assert "logits: got a DTensor" in lines[0] and "to_local" in lines[0], done.stderr
     assert lines[1] == "True"
+
+
+class Decoder(torch.nn.Module):
+    """A layer with its loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 4)
+
+    def forward(self, z: Tensor, target: Tensor) -> Tensor:
+        return vf.bernoulli_nll(self.layer(z), target)
+
+
+def wrapped_nll(logits: Tensor, target: Tensor) -> Tensor:
+    return vf.bernoulli_nll(logits, target)
+
+
+torch.fx.wrap("wrapped_nll")
+
+
+class Wrapped(Decoder):
+    def forward(self, z: Tensor, target: Tensor) -> Tensor:
+        return wrapped_nll(self.layer(z), target)
+
+
+def test_symbolic_trace_is_told_what_to_do() -> None:
+    with pytest.raises(TypeError, match=r"logits: .*symbolic_trace.*torch\.fx\.wrap"):
+        torch.fx.symbolic_trace(Decoder())
+    model, z = Wrapped(), torch.randn(3, 2)
+    torch.testing.assert_close(torch.fx.symbolic_trace(model)(z, T), model(z, T))
+
+
+def test_an_export_of_the_reference_has_pytorchs_operators_alone() -> None:
+    """As ONNX wants it."""
+    model, z = Decoder(), torch.randn(3, 2)
+    with vf.backend("reference"):
+        exported = torch.export.export(model, (z, T))
+    names = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+    assert names and all(name.startswith("aten.") for name in names)
+    torch.testing.assert_close(exported.module()(z, T), model(z, T))

@@ -32,6 +32,11 @@ def shape_of(t: Tensor) -> str:
 
 def require_tensor(name: str, value: object) -> None:
     """An ordinary tensor in memory."""
+    if isinstance(value, torch.fx.Proxy):
+        raise TypeError(
+            f"{name}: expected a torch.Tensor, got a Proxy of torch.fx.symbolic_trace, which has no"
+            " shape: trace by torch.export, or keep this function whole by torch.fx.wrap"
+        )
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
     if value.layout != torch.strided:
