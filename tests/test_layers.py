@@ -18,7 +18,7 @@ LAYERS = [
     ("reference",),
     ("checks", "triton", "sparse"),
     ("ops", "seeds"),
-    ("latent", "likelihood", "categorical"),
+    ("latent", "likelihood", "count_likelihood", "categorical"),
     ("functional",),
     ("modules", "info"),
     ("",),  # the package itself: the public names

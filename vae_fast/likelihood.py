@@ -107,7 +107,7 @@ def checked_weight(weight: Tensor | None, target: Tensor) -> Tensor | None:
     return checks.expand("weight", weight, "target", target)
 
 
-def _nll(
+def nll(
     row: Likelihood,
     params: list[Tensor],
     target: Tensor,
@@ -115,6 +115,7 @@ def _nll(
     weight: Tensor | None,
     reduction: str,
 ) -> Tensor:
+    """The negative log-likelihood of a row of the registry, its arguments checked."""
     names = row.names
     code = checks.reduction_code(reduction)
     target = checked_target(row, params[0], names[0], target)
@@ -123,7 +124,7 @@ def _nll(
     if code == DRAW and params[0].dim() == target.dim():
         code = SAMPLE
     masked_mean = code == MEAN and weight is not None and weight.dtype == torch.bool
-    nll = _elbo_operator(
+    result = _elbo_operator(
         params,
         *split(target),
         weight,
@@ -138,8 +139,8 @@ def _nll(
     )[0]
     if masked_mean:
         assert weight is not None
-        nll = nll / weight.sum()
-    return nll
+        result = result / weight.sum()
+    return result
 
 
 def bernoulli_nll(
@@ -174,7 +175,7 @@ def bernoulli_nll(
     Source: `torch.nn.functional.binary_cross_entropy_with_logits`.
     """
     row = likelihoods.BERNOULLI
-    return _nll(row, [logits], target, row.full_constants, weight, reduction)
+    return nll(row, [logits], target, row.full_constants, weight, reduction)
 
 
 def gaussian_nll(
@@ -214,7 +215,7 @@ def gaussian_nll(
     """
     params = [mean] if logvar is None else [mean, logvar]
     row = likelihoods.GAUSSIAN
-    return _nll(row, params, target, row.chosen(full), weight, reduction)
+    return nll(row, params, target, row.chosen(full), weight, reduction)
 
 
 def laplace_nll(
@@ -251,7 +252,7 @@ def laplace_nll(
     """
     params = [loc] if logscale is None else [loc, logscale]
     row = likelihoods.LAPLACE
-    return _nll(row, params, target, row.chosen(full), weight, reduction)
+    return nll(row, params, target, row.chosen(full), weight, reduction)
 
 
 def poisson_nll(
@@ -289,200 +290,4 @@ def poisson_nll(
     ``full=True`` is Stirling's approximation.
     """
     row = likelihoods.POISSON
-    return _nll(row, [log_rate], target, row.chosen(full), weight, reduction)
-
-
-def negative_binomial_nll(
-    mu: Tensor,
-    target: Tensor,
-    theta: Tensor,
-    *,
-    log_input: bool = False,
-    mean: str = "given",
-    library: Tensor | None = None,
-    full: bool = True,
-    weight: Tensor | None = None,
-    reduction: str = "batchmean",
-) -> Tensor:
-    r"""Negative log-likelihood of a negative binomial of counts, in nats.
-
-    .. math:: \log\frac{\Gamma(\theta)\,\Gamma(t + 1)}{\Gamma(t + \theta)}
-              - \theta \log\frac{\theta}{\theta + \mu} - t \log\frac{\mu}{\theta + \mu}
-
-    of a mean and an inverse dispersion, with variance :math:`\mu + \mu^2 / \theta`; evaluated
-    without cancellation at every dispersion, up to the limit of a Poisson distribution.
-
-    Args:
-        mu: the mean, positive, ``[B, ...]``, or ``[L, B, ...]`` with L Monte Carlo samples, over
-            which "sample", "batchmean" and "sum" average. With ``log_input`` its logarithm, with
-            ``mean="softmax"`` logits.
-        target: t, ``[B, ...]``: counts of any integer dtype (uint8 is the number itself), bool or
-            floating point, or a `torch.sparse_csr` matrix ``[B, G]``, which is never made dense.
-            Fractions are computed as the formula says; -1 and less give NaN.
-        theta: inverse dispersion, positive, broadcastable to ``mu``: one for all, per column (the
-            event's shape, a value per gene; or the same expanded over the batch), per sample
-            (``[B, 1, ...]``) or per element. With ``log_input`` its logarithm. Has a gradient of
-            its own shape, summed in the kernel.
-        log_input: whether ``mu`` and ``theta`` are given as logarithms, of any size.
-        mean: "given", or "softmax": the mean is library · softmax(mu) over the event, as in scVI
-            and in topic models; its logarithm is what is computed, so that nothing underflows.
-        library: size of each sample, ``[B]`` or ``[B, 1]``, positive, with ``mean="softmax"``. Has
-            a gradient.
-        full: whether log Γ(t + 1), which does not depend on parameters, is included.
-        weight: see `bernoulli_nll`.
-        reduction: see the module.
-
-    Returns:
-        float32, or float64 for a float64 mean.
-
-    Raises:
-        TypeError: an argument is no tensor or has an unsupported dtype.
-        ValueError: shapes or devices do not match, an unknown reduction or mean, ``library``
-            without ``mean="softmax"`` or the other way round, or a sparse target whose columns do
-            not ascend or repeat.
-
-    Source: Lopez et al. 2018 (scVI); ``scvi.distributions.NegativeBinomial``.
-    """
-    row = likelihoods.NEGATIVE_BINOMIAL
-    return _counts(row, [mu, theta], target, log_input, mean, library, full, weight, reduction)
-
-
-def zero_inflated_negative_binomial_nll(
-    mu: Tensor,
-    target: Tensor,
-    theta: Tensor,
-    gate_logits: Tensor,
-    *,
-    log_input: bool = False,
-    mean: str = "given",
-    library: Tensor | None = None,
-    full: bool = True,
-    weight: Tensor | None = None,
-    reduction: str = "batchmean",
-) -> Tensor:
-    r"""Negative log-likelihood of a negative binomial with extra zeros, in nats.
-
-    .. math:: -\log\left(\sigma(g)\,[t = 0] + \sigma(-g)\,
-              \mathrm{NB}(t \mid \mu, \theta)\right)
-
-    Args:
-        mu: see `negative_binomial_nll`.
-        target: see `negative_binomial_nll`.
-        theta: see `negative_binomial_nll`.
-        gate_logits: g, the log-odds of an extra zero, broadcastable to ``mu`` as ``theta`` is.
-        log_input: whether ``mu`` and ``theta`` are given as logarithms.
-        mean: "given" or "softmax".
-        library: size of each sample, with ``mean="softmax"``.
-        full: whether log Γ(t + 1) is included.
-        weight: see `bernoulli_nll`.
-        reduction: see the module.
-
-    Returns:
-        float32, or float64 for a float64 mean.
-
-    Raises:
-        TypeError: see `negative_binomial_nll`.
-        ValueError: see `negative_binomial_nll`.
-
-    Source: Lopez et al. 2018 (scVI); ``scvi.distributions.ZeroInflatedNegativeBinomial``.
-    """
-    row = likelihoods.ZERO_INFLATED_NEGATIVE_BINOMIAL
-    params = [mu, theta, gate_logits]
-    return _counts(row, params, target, log_input, mean, library, full, weight, reduction)
-
-
-def negative_binomial_mixture_nll(
-    mu1: Tensor,
-    target: Tensor,
-    theta1: Tensor,
-    mu2: Tensor,
-    mixture_logits: Tensor,
-    theta2: Tensor | None = None,
-    *,
-    log_input: bool = False,
-    full: bool = True,
-    weight: Tensor | None = None,
-    reduction: str = "batchmean",
-) -> Tensor:
-    r"""Negative log-likelihood of a mixture of two negative binomials, in nats.
-
-    .. math:: -\log\left(\sigma(g)\,\mathrm{NB}(t \mid \mu_1, \theta_1)
-              + \sigma(-g)\,\mathrm{NB}(t \mid \mu_2, \theta_2)\right)
-
-    Args:
-        mu1: mean of the first component, see ``mu`` of `negative_binomial_nll`.
-        target: see `negative_binomial_nll`.
-        theta1: its inverse dispersion, broadcastable to ``mu1``.
-        mu2: mean of the second component, broadcastable to ``mu1``.
-        mixture_logits: g, the log-odds of the first component, broadcastable to ``mu1``.
-        theta2: inverse dispersion of the second component; None for ``theta1``.
-        log_input: whether means and inverse dispersions are given as logarithms.
-        full: whether log Γ(t + 1) is included.
-        weight: see `bernoulli_nll`.
-        reduction: see the module.
-
-    Returns:
-        float32, or float64 for a float64 mean.
-
-    Raises:
-        TypeError: see `negative_binomial_nll`.
-        ValueError: see `negative_binomial_nll`.
-
-    Source: Gayoso et al. 2021 (totalVI); scvi-tools, ``log_mixture_nb``.
-    """
-    row = likelihoods.NEGATIVE_BINOMIAL_MIXTURE
-    params = [mu1, theta1, mu2, mixture_logits]
-    if theta2 is not None:
-        params.append(theta2)
-    return _nll(row, params, target, row.chosen(full, log_input), weight, reduction)
-
-
-def _counts(
-    row: Likelihood,
-    params: list[Tensor],
-    target: Tensor,
-    log_input: bool,
-    mean: str,
-    library: Tensor | None,
-    full: bool,
-    weight: Tensor | None,
-    reduction: str,
-) -> Tensor:
-    """Of a negative binomial, whose mean may be a share of the library's size."""
-    if mean not in ("given", "softmax"):
-        raise ValueError(f"mean: got {mean!r}, expected 'given' or 'softmax'")
-    if (library is not None) != (mean == "softmax"):
-        raise ValueError(
-            "library: got " + ("None" if library is None else "one") + f" with mean={mean!r},"
-            " expected one with mean='softmax' and no other"
-        )
-    if library is not None:
-        logits, theta, *others = params
-        checks.require_parameter("mu", logits)
-        checks.require_parameter("library", library)
-        log_mu = log_softmax_mean(logits, checked_library(library, logits, target))
-        params = [log_mu, theta if log_input else theta.log(), *others]
-    constants = row.chosen(full, log_input or library is not None)
-    return _nll(row, params, target, constants, weight, reduction)
-
-
-def checked_library(library: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """One size for each sample, as a tensor that broadcasts to the logits."""
-    if target.dim() < 2:
-        raise ValueError("mean: got 'softmax' with a target without event, expected [B, ...]")
-    batch = target.shape[0]
-    if library.shape not in ((batch,), (batch, 1)):
-        raise ValueError(
-            f"library: got shape {checks.shape_of(library)}, expected [{batch}] or [{batch}, 1]"
-        )
-    checks.require_same_device("library", library, "mu", logits)
-    return library.reshape(batch, *(1,) * (target.dim() - 1))
-
-
-def log_softmax_mean(logits: Tensor, library: Tensor) -> Tensor:
-    """log(library · softmax(logits)) over the event, at least in float32."""
-    event = library.dim() - 1
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    rows = logits.flatten(-event) if event > 1 else logits
-    shares = torch.log_softmax(rows, -1, dtype=dtype).view(logits.shape)
-    return shares + library.to(dtype).log()
+    return nll(row, [log_rate], target, row.chosen(full), weight, reduction)
