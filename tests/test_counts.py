@@ -129,6 +129,24 @@ def test_sparse_targets_with_draws_weights_and_a_latent(backend: str, genes: int
             assert_same_bits(a, b)
 
 
+@pytest.mark.cpu_only
+def test_sparse_targets_leave_a_compiled_graph() -> None:
+    target = counts(genes=40).to_sparse_csr()
+    mu, theta, _ = parameters(counts(genes=40))
+    kl = torch.rand(BATCH)
+
+    def loss(mu: Tensor, theta: Tensor, t: Tensor) -> Tensor:
+        elbo = vf.elbo_loss((2 * mu, theta), t, kl=kl, likelihood="negative_binomial").loss
+        return elbo + vf.negative_binomial_nll(2 * mu, t, theta)
+
+    found = []
+    for function in (torch.compile(loss, backend="aot_eager"), loss):
+        value = function(mu, theta, target)
+        found.append([value, *torch.autograd.grad(value, (mu, theta))])
+    for a, b in zip(*found, strict=True):
+        assert_same_bits(a, b)
+
+
 def test_zeros_may_be_listed_and_nothing_need_be(backend: str) -> None:
     target = torch.tensor([[0.0, 2.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     given = parameters(target)
@@ -239,6 +257,30 @@ def test_wrong_means_are_refused(options: dict[str, object], named: str) -> None
     mu = torch.ones(3, 4)
     with pytest.raises(ValueError, match=named):
         vf.negative_binomial_nll(mu, mu, mu, **options)  # type: ignore[arg-type]
+
+
+def test_a_gate_in_half_precision_beside_a_mean_in_float32(backend: str) -> None:
+    """What autocast makes of scvi-tools' decoder."""
+    target = counts(genes=200)
+    mu, theta, gate = parameters(target)
+    half = gate.detach().bfloat16().requires_grad_()
+    got = both(vf_zinb, [mu, theta, half], target)
+    want = both(vf_zinb, [mu, theta, half.detach().float().requires_grad_()], target)
+    assert got[3].dtype == torch.bfloat16
+    for a, b in zip(got[:3], want[:3], strict=True):
+        assert_same_bits(a, b)
+    assert_same_bits(got[3], want[3].bfloat16())
+
+
+@pytest.mark.cpu_only
+def test_whole_numbers_are_a_library(backend: str) -> None:
+    target = torch.randint(0, 9, (4, 6))
+    logits, theta = torch.randn(4, 6), torch.ones(6)
+    found = [
+        vf.negative_binomial_nll(logits, target, theta, library=library, mean="softmax")
+        for library in (target.sum(1), target.sum(1).float())
+    ]
+    assert_same_bits(*found)
 
 
 def truth(x: float, mu: float, theta: float) -> tuple[float, float, float]:

@@ -44,8 +44,8 @@ def negative_binomial_nll(
         log_input: whether ``mu`` and ``theta`` are given as logarithms, of any size.
         mean: "given", or "softmax": the mean is library · softmax(mu) over the event, as in scVI
             and in topic models; its logarithm is what is computed, so that nothing underflows.
-        library: size of each sample, ``[B]`` or ``[B, 1]``, positive, with ``mean="softmax"``. Has
-            a gradient.
+        library: size of each sample, ``[B]`` or ``[B, 1]``, positive, of any dtype, with
+            ``mean="softmax"``. Has a gradient where it is floating point.
         full: whether log Γ(t + 1), which does not depend on parameters, is included.
         weight: see `bernoulli_nll`.
         reduction: see the module.
@@ -177,7 +177,7 @@ def _counts(
     if library is not None:
         logits, theta, *others = params
         checks.require_parameter("mu", logits)
-        checks.require_parameter("library", library)
+        checks.require_tensor("library", library)
         log_mu = log_softmax_mean(logits, checked_library(library, logits, target))
         params = [log_mu, theta if log_input else theta.log(), *others]
     constants = row.chosen(full, log_input or library is not None)

@@ -25,13 +25,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from . import checks, likelihoods
 from .latent import same_dtype
 from .likelihood import checked_params, checked_target, checked_weight
 from .ops.likelihood import elbo as _elbo_operator
-from .sparse import split
+from .sparse import is_sparse, split
 
 
 class ELBO(NamedTuple):
@@ -90,6 +91,21 @@ def elbo_loss(
 
     Source: Kingma and Welling 2013, equation 3; Higgins et al. 2017 for beta.
     """
+    call = _elbo_of_outside if is_sparse(target) else _elbo_of
+    return ELBO(*call(params, target, kl, mu, logvar, beta, likelihood, weight, reduction))
+
+
+def _elbo_of(
+    params: Tensor | Sequence[Tensor],
+    target: Tensor,
+    kl: Tensor | None,
+    mu: Tensor | None,
+    logvar: Tensor | None,
+    beta: float | Tensor,
+    likelihood: str,
+    weight: Tensor | None,
+    reduction: str,
+) -> tuple[Tensor, Tensor, Tensor]:
     row = likelihoods.find(likelihood)
     several = isinstance(params, (tuple, list))
     listed: list[Any] = list(params) if several else [params]
@@ -100,7 +116,10 @@ def elbo_loss(
     target = checked_target(row, listed[0], names[0], target)
     bound = checked_params(listed, names, target)
     weight = checked_weight(weight, target)
-    return ELBO(*_elbo(row, bound, target, weight, kl, mu, logvar, beta, reduction))
+    return _elbo(row, bound, target, weight, kl, mu, logvar, beta, reduction)
+
+
+_elbo_of_outside = torch.compiler.disable(_elbo_of)
 
 
 def vae_loss(

@@ -12,7 +12,7 @@ from .likelihoods import Likelihood
 from .ops.likelihood import elbo as _elbo_operator
 from .ops.sharing import is_expanded, unexpanded
 from .reference.reduce import DRAW, MEAN, SAMPLE, SUM
-from .sparse import split
+from .sparse import is_sparse, split
 from .warning import warn
 
 
@@ -116,6 +116,18 @@ def nll(
     reduction: str,
 ) -> Tensor:
     """The negative log-likelihood of a row of the registry, its arguments checked."""
+    call = _nll_outside if is_sparse(target) else _nll
+    return call(row, params, target, constants, weight, reduction)
+
+
+def _nll(
+    row: Likelihood,
+    params: list[Tensor],
+    target: Tensor,
+    constants: tuple[float, ...],
+    weight: Tensor | None,
+    reduction: str,
+) -> Tensor:
     names = row.names
     code = checks.reduction_code(reduction)
     target = checked_target(row, params[0], names[0], target)
@@ -141,6 +153,9 @@ def nll(
         assert weight is not None
         result = result / weight.sum()
     return result
+
+
+_nll_outside = torch.compiler.disable(_nll)
 
 
 def bernoulli_nll(

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def is_sparse(target: object) -> bool:
+    """Whether a target is no dense tensor: `torch.compile` cannot look into it."""
+    return isinstance(target, Tensor) and target.layout is not torch.strided
+
+
 def split(target: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """(target, None, None), or of a sparse one its values, where its rows start, and columns.
 
