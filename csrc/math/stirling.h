@@ -87,7 +87,12 @@ VAE_FAST_HD float log_factorial_below_one(float x) {
   const float above_zero = z * (negative ? x : x - 1.0f) * polynomial;
   return negative ? above_zero - log1p_and_minus(x, z).value : above_zero;
 }
-VAE_FAST_HD_DOUBLE double log_factorial_below_one(double x) { return lgamma(x + 1); }
+// Not by lgamma of the C library, which writes a global variable.
+VAE_FAST_HD_DOUBLE double log_factorial_below_one(double x) {
+  const double y = x + 2;
+  const double gamma = (y - 0.5) * log(y) - y + 0.9189385332046728 + stirling_remainder(1 / y);
+  return x == 0 ? 0 : gamma - log1p(x);
+}
 
 // The same for x >= 1, by Stirling's formula.
 template <class T>

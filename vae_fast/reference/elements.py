@@ -77,13 +77,18 @@ def negative_binomial(
     return torch.where(defined, value, torch.nan).to(params[0].dtype)
 
 
+def _log_sum(a: Tensor, b: Tensor) -> Tensor:
+    """log(e^a + e^b); second derivatives of torch.logaddexp are NaN where a and b lie far apart."""
+    return a - F.logsigmoid(a - b)
+
+
 def zero_inflated_negative_binomial(
     params: Sequence[Tensor], target: Tensor, constants: Sequence[float]
 ) -> Tensor:
     """-log(σ(g) [t = 0] + σ(-g) NB(t)) for the gate's logit g."""
     gate = params[2].double()
     nll = negative_binomial([p.double() for p in params[:2]], target, constants)
-    zero = -torch.logaddexp(F.logsigmoid(gate), F.logsigmoid(-gate) - nll)
+    zero = -_log_sum(F.logsigmoid(gate), F.logsigmoid(-gate) - nll)
     value = torch.where(target == 0, zero, nll - F.logsigmoid(-gate))
     return value.to(params[0].dtype)
 
@@ -95,5 +100,5 @@ def negative_binomial_mixture(
     mu1, theta1, mu2, gate, *theta2 = (p.double() for p in params)
     first = negative_binomial((mu1, theta1), target, constants)
     second = negative_binomial((mu2, *(theta2 or [theta1])), target, constants)
-    value = torch.logaddexp(F.logsigmoid(gate) - first, F.logsigmoid(-gate) - second)
+    value = _log_sum(F.logsigmoid(gate) - first, F.logsigmoid(-gate) - second)
     return -value.to(params[0].dtype)
