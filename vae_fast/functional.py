@@ -25,14 +25,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from . import checks, likelihoods
 from .latent import same_dtype
 from .likelihood import checked_params, checked_target, checked_weight
 from .ops.likelihood import elbo as _elbo_operator
-from .sparse import is_sparse, split
+from .sparse import beside_the_compiler, split
 
 
 class ELBO(NamedTuple):
@@ -91,7 +90,7 @@ def elbo_loss(
 
     Source: Kingma and Welling 2013, equation 3; Higgins et al. 2017 for beta.
     """
-    call = _elbo_of_outside if is_sparse(target) else _elbo_of
+    call = beside_the_compiler(_elbo_of, target)
     return ELBO(*call(params, target, kl, mu, logvar, beta, likelihood, weight, reduction))
 
 
@@ -117,9 +116,6 @@ def _elbo_of(
     bound = checked_params(listed, names, target)
     weight = checked_weight(weight, target)
     return _elbo(row, bound, target, weight, kl, mu, logvar, beta, reduction)
-
-
-_elbo_of_outside = torch.compiler.disable(_elbo_of)
 
 
 def vae_loss(

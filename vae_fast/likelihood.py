@@ -12,7 +12,7 @@ from .likelihoods import Likelihood
 from .ops.likelihood import elbo as _elbo_operator
 from .ops.sharing import is_expanded, unexpanded
 from .reference.reduce import DRAW, MEAN, SAMPLE, SUM
-from .sparse import is_sparse, split
+from .sparse import beside_the_compiler, split
 from .warning import warn
 
 
@@ -116,7 +116,7 @@ def nll(
     reduction: str,
 ) -> Tensor:
     """The negative log-likelihood of a row of the registry, its arguments checked."""
-    call = _nll_outside if is_sparse(target) else _nll
+    call = beside_the_compiler(_nll, target)
     return call(row, params, target, constants, weight, reduction)
 
 
@@ -153,9 +153,6 @@ def _nll(
         assert weight is not None
         result = result / weight.sum()
     return result
-
-
-_nll_outside = torch.compiler.disable(_nll)
 
 
 def bernoulli_nll(

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-def is_sparse(target: object) -> bool:
-    """Whether a target is no dense tensor: `torch.compile` cannot look into it."""
-    return isinstance(target, Tensor) and target.layout is not torch.strided
+
+def beside_the_compiler(function: _Function, target: object) -> _Function:
+    """A function that takes a target, outside of compiled graphs if it is sparse.
+
+    `torch.compile` cannot look into sparse tensors. Where nobody has imported it, and Triton with
+    it, nothing is compiled.
+    """
+    sparse = isinstance(target, Tensor) and target.layout is not torch.strided
+    return _outside(function) if sparse and "torch._dynamo" in sys.modules else function
+
+
+@cache
+def _outside(function: Any) -> Any:
+    return torch.compiler.disable(function)
 
 
 def split(target: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
