@@ -79,7 +79,8 @@ def negative_binomial(
 
 def _log_sum(a: Tensor, b: Tensor) -> Tensor:
     """log(e^a + e^b); second derivatives of torch.logaddexp are NaN where a and b lie far apart."""
-    return a - F.logsigmoid(a - b)
+    larger, smaller = torch.where(a > b, a, b), torch.where(a > b, b, a)
+    return larger - F.logsigmoid(larger - smaller)
 
 
 def zero_inflated_negative_binomial(
