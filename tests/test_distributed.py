@@ -12,24 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.torchrun import PROCESSES, torchrun
 
 import vae_fast as vf
 from vae_fast.nets import VAE, Architecture
 from vae_fast.training import checkpoint
 
 QUICK = ["--dataset", "digits", "--hidden", "32", "--latent", "4", "--no-progress"]
-PROCESSES = 2
-
-
-def torchrun(*command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*launcher, "--nproc-per-node", str(PROCESSES), *command],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
 
 
 def rows(out: Path) -> list[dict[str, Any]]:

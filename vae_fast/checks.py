@@ -100,6 +100,8 @@ def factor(name: str, value: Any, like_name: str, like: Tensor) -> tuple[float, 
     if isinstance(value, numpy.ndarray) and value.ndim == 0:  # as Dynamo sees NumPy's scalars
         value = torch.as_tensor(value).to(like.device)
     if isinstance(value, Tensor):
+        if type(value) not in _PLAIN:
+            require_tensor(name, value)
         if value.dim() != 0 or not value.is_floating_point():
             raise ValueError(
                 f"{name}: got a tensor of {value.dtype} and shape {shape_of(value)}, expected a"
@@ -139,6 +141,9 @@ def require_latent(mu: Tensor, logvar: Tensor) -> None:
             and mu.dtype in PARAMETER_DTYPES
             and mu.device == logvar.device
             and mu.dim() > 0
+            and type(mu) in _PLAIN
+            and type(logvar) in _PLAIN
+            and mu.layout is logvar.layout is torch.strided
         ):
             return
     except AttributeError:

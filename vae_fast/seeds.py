@@ -27,6 +27,7 @@ def key_of_noise(
     if generator is not None:
         raise ValueError("eps, seed and generator: got more than one, expected at most one")
     if isinstance(seed, Tensor):
+        checks.require_tensor("seed", seed)
         if seed.dtype != torch.int64 or seed.numel() != 1:
             raise ValueError(
                 f"seed: got a tensor of {seed.dtype} and shape {checks.shape_of(seed)},"
