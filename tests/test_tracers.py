@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import vae_fast as vf
@@ -55,11 +56,117 @@ def test_compiled_autograd_in_one_graph() -> None:
         torch.testing.assert_close(a, b)
 
 
+class VAE(nn.Module):
+    """All that tracers meet: tuples unpacked, fields of a result, a loss that is a module."""
+
+    def __init__(self, **noise: Any) -> None:
+        super().__init__()
+        self.noise = noise
+        self.encoder, self.decoder = nn.Linear(4, 6), nn.Linear(3, 4)
+        self.loss = vf.ELBOLoss(beta=0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu, logvar = self.encoder(x).chunk(2, -1)
+        z, kl = vf.reparameterize_kl(mu, logvar, **self.noise)
+        out = self.loss(self.decoder(z), x, kl=kl)
+        return out.loss + vf.vae_loss(self.decoder(mu), x, mu, logvar), out.recon
+
+
+def test_symbolic_trace_records_calls() -> None:
+    model = VAE(seed=1)
+    traced = torch.fx.symbolic_trace(torch.fx.symbolic_trace(model))
+    called = {n.target for n in traced.graph.nodes if n.op == "call_function"}
+    assert {vf.reparameterize_kl, vf.elbo_loss, vf.vae_loss} <= called
+    for batch in (3, 5):
+        x = torch.rand(batch, 4)
+        got, want = traced(x), model(x)
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+        leaves = list(model.parameters())
+        grads = (torch.autograd.grad(y[0], leaves) for y in (got, want))
+        torch.testing.assert_close(*grads, rtol=0, atol=0)
+
+
+CALLS: dict[str, Callable[[Tensor], Any]] = {
+    "bernoulli_nll": lambda x: vf.bernoulli_nll(x, x),
+    "categorical_kl": lambda x: vf.categorical_kl(x),
+    "elbo_loss": lambda x: vf.elbo_loss(x, x, mu=x, logvar=x).loss,
+    "gaussian_kl": lambda x: vf.gaussian_kl(x, x),
+    "gaussian_nll": lambda x: vf.gaussian_nll(x, x, x),
+    "gumbel_softmax_kl": lambda x: vf.gumbel_softmax_kl(x, seed=1)[0],
+    "laplace_nll": lambda x: vf.laplace_nll(x, x, x),
+    "poisson_nll": lambda x: vf.poisson_nll(x, x),
+    "reparameterize": lambda x: vf.reparameterize(x, x, seed=1),
+    "reparameterize_kl": lambda x: vf.reparameterize_kl(x, x, seed=1)[1],
+    "vae_loss": lambda x: vf.vae_loss(x, x, x, x),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_symbolic_trace_of_every_function(name: str) -> None:
+    torch.testing.assert_close(torch.fx.symbolic_trace(CALLS[name])(T), CALLS[name](T))
+
+
+def test_every_function_is_traced() -> None:
+    others = {"ELBO", "ELBOLoss", "__version__", "backend", "get_backend", "set_backend"}
+    assert CALLS.keys() == set(vf.__all__) - others
+
+
+def test_symbolic_trace_of_imported_names() -> None:
+    """They are out of the tracer's reach."""
+    from vae_fast import bernoulli_nll, gaussian_kl, gumbel_softmax_kl
+
+    for call in (
+        lambda x: bernoulli_nll(x, x),
+        lambda x: gaussian_kl(x, x),
+        lambda x: gumbel_softmax_kl(x),
+    ):
+        with pytest.raises(TypeError, match=r"got a Proxy of torch.fx.* call the function as"):
+            torch.fx.symbolic_trace(call)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_jit_trace_takes_the_reference() -> None:
-    x, other = torch.randn(3, 4), torch.randn(3, 4)
-    traced = torch.jit.trace(lambda v: vf.bernoulli_nll(v, T), (x,))
-    torch.testing.assert_close(traced(other), vf.bernoulli_nll(other, T))
-    assert not any("vae_fast" in node.kind() for node in traced.graph.nodes())
+    model = VAE(seed=1)
+    traced = torch.jit.trace(model, torch.rand(3, 4))
+    assert not any("vae_fast" in node.kind() for node in traced.inlined_graph.nodes())
+    x = torch.rand(5, 4)
+    torch.testing.assert_close(traced(x), model(x))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export_to_onnx_takes_the_reference(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    torch._dynamo.reset()
+    model, x = VAE(eps=torch.randn(3, 3)), torch.rand(3, 4)
+    program = torch.export.export(model, (x,), strict=strict)
+    assert not any("vae_fast" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(x), model(x))
+    with pytest.raises(Exception, match="ONNX has no operators for this noise"):
+        torch.export.export(VAE(), (x,), strict=strict)
+
+
+class Sampled(nn.Module):
+    def forward(self, mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, ...]:
+        z, kl = vf.reparameterize_kl(mu, logvar, eps=eps)
+        return vf.elbo_loss((z, logvar), mu, kl=kl, likelihood="gaussian")
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
+def test_onnx_computes_the_loss() -> None:
+    pytest.importorskip("onnxscript", reason="torch.onnx.export needs onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    batch = [{0: torch.export.Dim("batch")}] * 3
+    inputs = tuple(torch.randn(3, 4) for _ in batch)
+    program = torch.onnx.export(Sampled(), inputs, dynamo=True, dynamic_shapes=batch, verbose=False)
+    assert program is not None
+    others = {name: torch.randn(5, 4) for name in ("mu", "logvar", "eps")}
+    feeds = {name: t.numpy() for name, t in others.items()}
+    got = ReferenceEvaluator(program.model_proto).run(None, feeds)
+    want = Sampled()(**others)
+    torch.testing.assert_close([torch.tensor(y) for y in got], list(want))
+    with pytest.raises(torch.onnx.errors.OnnxExporterError, match="ONNX has no operators"):
+        torch.onnx.export(VAE(), (torch.rand(3, 4),), dynamo=True, verbose=False)
 
 
 AGAIN = """

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch.fx
 from torch import Tensor
 
 from . import checks, likelihoods
@@ -96,6 +97,9 @@ def elbo_loss(
     bound = checked_params(listed, names, target)
     weight = checked_weight(weight, target)
     return ELBO(*_elbo(row, bound, target, weight, kl, mu, logvar, beta, reduction))
+
+
+torch.fx.wrap("elbo_loss")  # for `ELBOLoss`
 
 
 def vae_loss(

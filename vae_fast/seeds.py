@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .ops.routing import exports_to_onnx
 
 
 def key_of_noise(
@@ -21,7 +22,13 @@ def key_of_noise(
     Raises:
         TypeError: the seed is neither an int nor a tensor.
         ValueError: it does not fit, lies on another device, or came with a generator.
+        NotImplementedError: during an export to ONNX.
     """
+    if exports_to_onnx():
+        raise NotImplementedError(
+            "seed: ONNX has no operators for this noise: give it as eps=, for example"
+            " torch.randn_like(mu), where the function takes it"
+        )
     if seed is None:
         return torch.randint(2**63 - 1, (1,), device=like.device, generator=generator)
     if generator is not None:
