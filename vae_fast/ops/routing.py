@@ -37,9 +37,13 @@ def use_composite(leader: Tensor) -> bool:
     )
 
 
-@torch.compiler.assume_constant_result  # Dynamo by itself takes PyTorch's answer to be False
 def _in_onnx_export() -> bool:
     return torch.onnx.is_in_onnx_export()
+
+
+# Dynamo takes PyTorch's answer to be False, unless it calls this. What `assume_constant_result` of
+# torch.compiler sets, which would import Dynamo now, and Triton with it.
+_in_onnx_export._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def exports_to_onnx() -> bool:
