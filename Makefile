@@ -41,7 +41,7 @@ docs: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
-# With the PyTorch that PYTHON has: its CUDA must fit nvcc's.
+# With the PyTorch that PYTHON has, of whatever CUDA.
 gpu-check:
 	PYTHON=$(PYTHON) scripts/gpu_check.sh runs/gpu
 

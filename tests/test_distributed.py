@@ -12,24 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.torchrun import PROCESSES, torchrun
 
 import vae_fast as vf
 from vae_fast.nets import VAE, Architecture
 from vae_fast.training import checkpoint
 
 QUICK = ["--dataset", "digits", "--hidden", "32", "--latent", "4", "--no-progress"]
-PROCESSES = 2
-
-
-def torchrun(*command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*launcher, "--nproc-per-node", str(PROCESSES), *command],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -193,63 +182,3 @@ def test_faults_end_every_process(tmp_path: Path) -> None:
     done = torchrun("-m", "vae_fast", "train", "--data", str(tmp_path / "nowhere"))
     assert done.returncode != 0
     assert "no such folder" in done.stderr
-
-
-SHARDED = """
-import copy
-import sys
-import torch
-import torch.distributed as dist
-import vae_fast as vf
-from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
-
-class Model(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 8))
-        self.decoder = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 20))
-
-    def forward(self, x, eps):
-        mu, logvar = self.encoder(x).chunk(2, -1)
-        z, kl = vf.reparameterize_kl(mu, logvar, eps=eps)
-        return vf.elbo_loss(self.decoder(z), x, kl=kl).loss
-
-mesh = init_device_mesh("cpu", (2,))
-rank = dist.get_rank()
-torch.manual_seed(0)
-alone, x, eps = Model(), torch.rand(6, 20), torch.randn(6, 4)
-model = copy.deepcopy(alone)
-want = alone(x, eps)
-want.backward()
-if sys.argv[1] == "fsdp":  # parameters in pieces, each process its own samples
-    for part in (model.encoder, model.decoder, model):
-        fully_shard(part, mesh=mesh)
-    mine = slice(3 * rank, 3 * rank + 3)
-    loss = model(x[mine], eps[mine])
-    loss.backward()
-    total = loss.detach() / 2
-    dist.all_reduce(total)
-else:  # layers in pieces, all samples everywhere
-    for part in (model.encoder, model.decoder):
-        parallelize_module(part, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
-    total = model(x, eps)
-    total.backward()
-torch.testing.assert_close(total, want)
-for (name, p), q in zip(model.named_parameters(), alone.parameters(), strict=True):
-    torch.testing.assert_close(p.grad.full_tensor(), q.grad, rtol=1e-5, atol=1e-6, msg=name)
-print("as one process")
-dist.barrier()
-dist.destroy_process_group()
-"""
-
-
-@pytest.mark.parametrize("way", ["fsdp", "tensor parallel"])
-def test_sharded_models_have_ordinary_activations(tmp_path: Path, way: str) -> None:
-    """FSDP2 and tensor parallelism keep parameters in pieces; what a loss gets is a tensor."""
-    script = tmp_path / "sharded.py"
-    script.write_text(SHARDED)
-    done = torchrun(str(script), way)
-    assert done.stdout.count("as one process") == PROCESSES, done.stderr

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 setup_cuda = pytest.importorskip("setup_cuda", reason="only in the source tree")
+
+OTHER = "VAE_FAST_OTHER_NVCC"  # the path of an nvcc of another CUDA than PyTorch's
 
 
 @pytest.fixture
@@ -94,3 +100,33 @@ def test_architectures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "Hopper")
     with pytest.raises(SystemExit, match="'Hopper'"):
         setup_cuda.architecture_flags((13, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(OTHER not in os.environ, reason=f"{OTHER} names no second nvcc")
+def test_what_another_nvcc_built_is_loaded(tmp_path: Path) -> None:
+    if torch.version.cuda is None:
+        pytest.skip("this PyTorch has no CUDA: the extension is not loaded")
+    compiler = Path(os.environ[OTHER])
+    assert setup_cuda.version(compiler)[0] != int(torch.version.cuda.split(".")[0])
+    root, lib = Path(setup_cuda.__file__).parent, tmp_path / "lib"
+    choice = {"VAE_FAST_CPU": "0", "VAE_FAST_CUDA": "1", "TORCH_CUDA_ARCH_LIST": "9.0"}
+    command = [sys.executable, "setup.py", "build_ext", "--build-lib", str(lib)]
+    subprocess.run(
+        [*command, "--build-temp", str(tmp_path / "temp")],
+        cwd=root,
+        env=os.environ | choice | {"CUDA_HOME": str(compiler.parents[1])},
+        check=True,
+    )
+    python = shutil.ignore_patterns("*.so")
+    shutil.copytree(root / "vae_fast", lib / "vae_fast", ignore=python, dirs_exist_ok=True)
+    script = "import vae_fast.ops.extension as e; print(e.FOLDER, e.cuda_missing)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(lib)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(lib / "vae_fast"), done.stderr

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import vae_fast as vf
@@ -55,11 +56,122 @@ def test_compiled_autograd_in_one_graph() -> None:
         torch.testing.assert_close(a, b)
 
 
+class VAE(nn.Module):
+    """All that tracers meet: tuples unpacked, fields of a result, a loss that is a module."""
+
+    def __init__(self, **noise: Any) -> None:
+        super().__init__()
+        self.noise = noise
+        self.encoder, self.decoder = nn.Linear(4, 6), nn.Linear(3, 4)
+        self.loss = vf.ELBOLoss(beta=0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu, logvar = self.encoder(x).chunk(2, -1)
+        z, kl = vf.reparameterize_kl(mu, logvar, **self.noise)
+        out = self.loss(self.decoder(z), x, kl=kl)
+        return out.loss + vf.vae_loss(self.decoder(mu), x, mu, logvar), out.recon
+
+
+def test_symbolic_trace_records_calls() -> None:
+    model = VAE(seed=1)
+    traced = torch.fx.symbolic_trace(torch.fx.symbolic_trace(model))
+    called = {n.target for n in traced.graph.nodes if n.op == "call_function"}
+    assert {vf.reparameterize_kl, vf.elbo_loss, vf.vae_loss} <= called
+    for batch in (3, 5):
+        x = torch.rand(batch, 4)
+        got, want = traced(x), model(x)
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+        leaves = list(model.parameters())
+        grads = (torch.autograd.grad(y[0], leaves) for y in (got, want))
+        torch.testing.assert_close(*grads, rtol=0, atol=0)
+
+
+CALLS: dict[str, Callable[[Tensor], Any]] = {
+    "bernoulli_nll": lambda x: vf.bernoulli_nll(x, x),
+    "categorical_kl": lambda x: vf.categorical_kl(x),
+    "elbo_loss": lambda x: vf.elbo_loss(x, x, mu=x, logvar=x).loss,
+    "gaussian_kl": lambda x: vf.gaussian_kl(x, x),
+    "gaussian_nll": lambda x: vf.gaussian_nll(x, x, x),
+    "gumbel_softmax_kl": lambda x: vf.gumbel_softmax_kl(x, seed=1)[0],
+    "laplace_nll": lambda x: vf.laplace_nll(x, x, x),
+    "negative_binomial_mixture_nll": lambda x: vf.negative_binomial_mixture_nll(x, x, x, x, x),
+    "negative_binomial_nll": lambda x: vf.negative_binomial_nll(x, x, x),
+    "poisson_nll": lambda x: vf.poisson_nll(x, x),
+    "reparameterize": lambda x: vf.reparameterize(x, x, seed=1),
+    "reparameterize_kl": lambda x: vf.reparameterize_kl(x, x, seed=1)[1],
+    "vae_loss": lambda x: vf.vae_loss(x, x, x, x),
+    "zero_inflated_negative_binomial_nll": lambda x: vf.zero_inflated_negative_binomial_nll(
+        x, x, x, x
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_symbolic_trace_of_every_function(name: str) -> None:
+    torch.testing.assert_close(torch.fx.symbolic_trace(CALLS[name])(T), CALLS[name](T))
+
+
+def test_every_function_is_traced() -> None:
+    others = {"ELBO", "ELBOLoss", "__version__", "backend", "get_backend", "set_backend"}
+    assert CALLS.keys() == set(vf.__all__) - others
+
+
+def test_symbolic_trace_of_imported_names() -> None:
+    """They are out of the tracer's reach."""
+    from vae_fast import bernoulli_nll, gaussian_kl, gumbel_softmax_kl
+
+    for call in (
+        lambda x: bernoulli_nll(x, x),
+        lambda x: gaussian_kl(x, x),
+        lambda x: gumbel_softmax_kl(x),
+    ):
+        with pytest.raises(TypeError, match=r"got a Proxy of torch.fx.* call the function as"):
+            torch.fx.symbolic_trace(call)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_jit_trace_takes_the_reference() -> None:
-    x, other = torch.randn(3, 4), torch.randn(3, 4)
-    traced = torch.jit.trace(lambda v: vf.bernoulli_nll(v, T), (x,))
-    torch.testing.assert_close(traced(other), vf.bernoulli_nll(other, T))
-    assert not any("vae_fast" in node.kind() for node in traced.graph.nodes())
+    model = VAE(seed=1)
+    traced = torch.jit.trace(model, torch.rand(3, 4))
+    assert not any("vae_fast" in node.kind() for node in traced.inlined_graph.nodes())
+    x = torch.rand(5, 4)
+    torch.testing.assert_close(traced(x), model(x))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export_to_onnx_takes_the_reference(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    torch._dynamo.reset()
+    model, x = VAE(eps=torch.randn(3, 3)), torch.rand(3, 4)
+    program = torch.export.export(model, (x,), strict=strict)
+    assert not any("vae_fast" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(x), model(x))
+    with pytest.raises(Exception, match="ONNX has no operators for this noise"):
+        torch.export.export(VAE(), (x,), strict=strict)
+
+
+class Sampled(nn.Module):
+    def forward(self, mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, ...]:
+        z, kl = vf.reparameterize_kl(mu, logvar, eps=eps)
+        return vf.elbo_loss((z, logvar), mu, kl=kl, likelihood="gaussian")
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
+def test_onnx_computes_the_loss() -> None:
+    pytest.importorskip("onnxscript", reason="torch.onnx.export needs onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    batch = [{0: torch.export.Dim("batch")}] * 3
+    inputs = tuple(torch.randn(3, 4) for _ in batch)
+    program = torch.onnx.export(Sampled(), inputs, dynamo=True, dynamic_shapes=batch, verbose=False)
+    assert program is not None
+    others = {name: torch.randn(5, 4) for name in ("mu", "logvar", "eps")}
+    feeds = {name: t.numpy() for name, t in others.items()}
+    got = ReferenceEvaluator(program.model_proto).run(None, feeds)
+    want = Sampled()(**others)
+    torch.testing.assert_close([torch.tensor(y) for y in got], list(want))
+    with pytest.raises(torch.onnx.errors.OnnxExporterError, match="ONNX has no operators"):
+        torch.onnx.export(VAE(), (torch.rand(3, 4),), dynamo=True, verbose=False)
 
 
 AGAIN = """
@@ -113,13 +225,31 @@ def test_inside_an_archive_the_reason_is_said(tmp_path: Path) -> None:
     assert "inside an archive" in done.stdout, done.stderr
 
 
-def test_sparse_tensors_are_refused_by_name() -> None:
-    with pytest.raises(TypeError, match=r"logits: .*sparse_coo"):
-        vf.bernoulli_nll(T.to_sparse(), T)
-    with pytest.raises(TypeError, match=r"target: .*sparse_csc"):
-        vf.bernoulli_nll(T, T.to_sparse_csc())
-    with pytest.raises(TypeError, match=r"target: .*sparse_csr"):
-        vf.gaussian_nll(T, T.to_sparse_csr())  # for which zero is no usual value
+# Every argument that is a tensor, given one of another kind in its place.
+ARGUMENTS: dict[str, Callable[[Tensor], object]] = {
+    "logits": lambda t: vf.bernoulli_nll(t, T),
+    "target": lambda t: vf.gaussian_nll(T, t),  # counts and bits may be torch.sparse_csr
+    "weight": lambda t: vf.bernoulli_nll(T, T, weight=t),
+    "mu": lambda t: vf.gaussian_kl(t, t),
+    "logvar": lambda t: vf.vae_loss(T, T, T, t),
+    "eps": lambda t: vf.reparameterize(T, T, eps=t),
+    "prior_mu": lambda t: vf.gaussian_kl(T, T, t),
+    "kl": lambda t: vf.elbo_loss(T, T, kl=t),
+    "beta": lambda t: vf.vae_loss(T, T, T, T, beta=t),
+    "tau": lambda t: vf.gumbel_softmax_kl(T, t),
+    "seed": lambda t: vf.reparameterize(T, T, seed=t),
+    "theta": lambda t: vf.negative_binomial_nll(T, T, t),
+    "library": lambda t: vf.negative_binomial_nll(T, T, T, mean="softmax", library=t),
+    "gate_logits": lambda t: vf.zero_inflated_negative_binomial_nll(T, T, T, t),
+    "mixture_logits": lambda t: vf.negative_binomial_mixture_nll(T, T, T, T, t),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_sparse_tensors_are_refused_by_name(name: str) -> None:
+    for sparse in (T.to_sparse(), T.to_sparse_csr()):
+        with pytest.raises(TypeError, match=rf"^{name}: .*{sparse.layout}"):
+            ARGUMENTS[name](sparse)
 
 
 def test_a_plain_subclass_is_a_tensor() -> None:
@@ -130,69 +260,22 @@ def test_a_plain_subclass_is_a_tensor() -> None:
     torch.testing.assert_close(float(vf.bernoulli_nll(T, target)), float(vf.bernoulli_nll(T, T)))
 
 
-SHARDED = """
-import os, torch, torch.distributed as dist, vae_fast as vf
-dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=0, world_size=1)
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Replicate, distribute_tensor
-mesh = init_device_mesh("cpu", (1,))
-x = distribute_tensor(torch.zeros(2, 3), mesh, [Replicate()])
-try:
-    vf.bernoulli_nll(x, torch.zeros(2, 3))
-except TypeError as error:
-    print(error)
-print(float(vf.bernoulli_nll(x.to_local(), torch.zeros(2, 3))) > 0)
-dist.destroy_process_group()
-"""
+@pytest.fixture
+def distributed(tmp_path: Path) -> Iterator[Tensor]:
+    """T as a DTensor in a world of one process."""
+    if not (dist.is_available() and dist.is_gloo_available()):
+        pytest.skip("this PyTorch has no gloo")
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, distribute_tensor
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield distribute_tensor(T, init_device_mesh("cpu", (1,)), [Replicate()])
+    dist.destroy_process_group()
 
 
-def test_distributed_tensors_are_refused_and_their_shards_work(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        env=os.environ | {"STORE": str(tmp_path / "store")},
-        capture_output=True,
-        text=True,
-    )
-    lines = done.stdout.splitlines()
-    assert "logits: got a DTensor" in lines[0] and "to_local" in lines[0], done.stderr
-    assert lines[1] == "True"
-
-
-class Decoder(torch.nn.Module):
-    """A layer with its loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(2, 4)
-
-    def forward(self, z: Tensor, target: Tensor) -> Tensor:
-        return vf.bernoulli_nll(self.layer(z), target)
-
-
-def wrapped_nll(logits: Tensor, target: Tensor) -> Tensor:
-    return vf.bernoulli_nll(logits, target)
-
-
-torch.fx.wrap("wrapped_nll")
-
-
-class Wrapped(Decoder):
-    def forward(self, z: Tensor, target: Tensor) -> Tensor:
-        return wrapped_nll(self.layer(z), target)
-
-
-def test_symbolic_trace_is_told_what_to_do() -> None:
-    with pytest.raises(TypeError, match=r"logits: .*symbolic_trace.*torch\.fx\.wrap"):
-        torch.fx.symbolic_trace(Decoder())
-    model, z = Wrapped(), torch.randn(3, 2)
-    torch.testing.assert_close(torch.fx.symbolic_trace(model)(z, T), model(z, T))
-
-
-def test_an_export_of_the_reference_has_pytorchs_operators_alone() -> None:
-    """As ONNX wants it."""
-    model, z = Decoder(), torch.randn(3, 2)
-    with vf.backend("reference"):
-        exported = torch.export.export(model, (z, T))
-    names = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
-    assert names and all(name.startswith("aten.") for name in names)
-    torch.testing.assert_close(exported.module()(z, T), model(z, T))
+def test_distributed_tensors_are_refused_by_name(distributed: Tensor) -> None:
+    for name, call in ARGUMENTS.items():
+        with pytest.raises(TypeError, match=rf"^{name}: got a DTensor, .*to_local"):
+            call(distributed)
+    shard = distributed.to_local()
+    torch.testing.assert_close(vf.bernoulli_nll(shard, T), vf.bernoulli_nll(T, T))

@@ -1,5 +1,7 @@
 """Fused loss layer of variational autoencoders: sampling, KL and reconstruction in one pass."""
 
+from torch.fx import wrap as _wrap
+
 from .categorical import categorical_kl, gumbel_softmax_kl
 from .count_likelihood import (
     negative_binomial_mixture_nll,
@@ -35,3 +37,19 @@ __all__ = [
     "vae_loss",
     "zero_inflated_negative_binomial_nll",
 ]
+
+# `torch.fx.symbolic_trace` records a call of each of these and does not look into it.
+_wrap("bernoulli_nll")
+_wrap("categorical_kl")
+_wrap("elbo_loss")
+_wrap("gaussian_kl")
+_wrap("gaussian_nll")
+_wrap("gumbel_softmax_kl")
+_wrap("laplace_nll")
+_wrap("negative_binomial_mixture_nll")
+_wrap("negative_binomial_nll")
+_wrap("poisson_nll")
+_wrap("reparameterize")
+_wrap("reparameterize_kl")
+_wrap("vae_loss")
+_wrap("zero_inflated_negative_binomial_nll")

@@ -34,8 +34,8 @@ def require_tensor(name: str, value: object) -> None:
     """An ordinary tensor in memory."""
     if isinstance(value, torch.fx.Proxy):
         raise TypeError(
-            f"{name}: expected a torch.Tensor, got a Proxy of torch.fx.symbolic_trace, which has no"
-            " shape: trace by torch.export, or keep this function whole by torch.fx.wrap"
+            f"{name}: got a Proxy of torch.fx, which cannot look inside: call the function as"
+            " vae_fast.NAME, or give its name to torch.fx.wrap where it is imported"
         )
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
@@ -105,6 +105,7 @@ def factor(name: str, value: Any, like_name: str, like: Tensor) -> tuple[float, 
     if isinstance(value, numpy.ndarray) and value.ndim == 0:  # as Dynamo sees NumPy's scalars
         value = torch.as_tensor(value).to(like.device)
     if isinstance(value, Tensor):
+        require_tensor(name, value)
         if value.dim() != 0 or not value.is_floating_point():
             raise ValueError(
                 f"{name}: got a tensor of {value.dtype} and shape {shape_of(value)}, expected a"
@@ -137,17 +138,17 @@ def require_same_device(name: str, value: Tensor, other_name: str, other: Tensor
 
 def require_latent(mu: Tensor, logvar: Tensor) -> None:
     """mu and logvar of one shape and device."""
-    try:  # one pass over what is nearly always right
-        if (
-            mu.shape == logvar.shape
-            and mu.dtype == logvar.dtype
-            and mu.dtype in PARAMETER_DTYPES
-            and mu.device == logvar.device
-            and mu.dim() > 0
-        ):
-            return
-    except AttributeError:
-        pass
+    if (  # one pass over what is nearly always right
+        type(mu) in _PLAIN
+        and type(logvar) in _PLAIN
+        and mu.shape == logvar.shape
+        and mu.dtype == logvar.dtype
+        and mu.dtype in PARAMETER_DTYPES
+        and mu.device == logvar.device
+        and mu.dim() > 0
+        and mu.layout is logvar.layout is torch.strided
+    ):
+        return
     require_parameter("mu", mu)
     require_parameter("logvar", logvar)
     require_same_shape("logvar", logvar, "mu", mu)

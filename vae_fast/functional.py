@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch.fx
 from torch import Tensor
 
 from . import checks, likelihoods
@@ -116,6 +117,9 @@ def _elbo_of(
     bound = checked_params(listed, names, target)
     weight = checked_weight(weight, target)
     return _elbo(row, bound, target, weight, kl, mu, logvar, beta, reduction)
+
+
+torch.fx.wrap("elbo_loss")  # for `ELBOLoss`
 
 
 def vae_loss(

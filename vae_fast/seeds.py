@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .ops.routing import exports_to_onnx
 
 
 def key_of_noise(
@@ -21,12 +22,19 @@ def key_of_noise(
     Raises:
         TypeError: the seed is neither an int nor a tensor.
         ValueError: it does not fit, lies on another device, or came with a generator.
+        NotImplementedError: during an export to ONNX.
     """
+    if exports_to_onnx():
+        raise NotImplementedError(
+            "seed: ONNX has no operators for this noise: give it as eps=, for example"
+            " torch.randn_like(mu), where the function takes it"
+        )
     if seed is None:
         return torch.randint(2**63 - 1, (1,), device=like.device, generator=generator)
     if generator is not None:
         raise ValueError("eps, seed and generator: got more than one, expected at most one")
     if isinstance(seed, Tensor):
+        checks.require_tensor("seed", seed)
         if seed.dtype != torch.int64 or seed.numel() != 1:
             raise ValueError(
                 f"seed: got a tensor of {seed.dtype} and shape {checks.shape_of(seed)},"

@@ -1,7 +1,7 @@
 """The four ways into a kernel, chosen per call for a fraction of a microsecond.
 
-1. functorch transforms, forward-mode AD and `torch.jit.trace`: a composite of PyTorch operators
-   (the reference), which all of them understand;
+1. functorch transforms, forward-mode AD, `torch.jit.trace` and `torch.onnx.export`: a composite of
+   PyTorch operators (the reference), which all of them understand;
 2. `torch.compile` and `torch.export`: the registered operator, with its autograd formula;
 3. no input needs a gradient: the raw operator;
 4. else an old-style `autograd.Function` around raw operators, at half the cost of
@@ -32,8 +32,24 @@ def use_composite(leader: Tensor, general: bool = False) -> bool:
     return (
         transforms_active()
         or torch._C._get_tracing_state() is not None
+        or (torch.compiler.is_exporting() and _in_onnx_export())
         or not has_kernels(leader, general)
     )
+
+
+def _in_onnx_export() -> bool:
+    return torch.onnx.is_in_onnx_export()
+
+
+# Dynamo takes PyTorch's answer to be False, unless it calls this. What `assume_constant_result` of
+# torch.compiler sets, which would import Dynamo now, and Triton with it.
+_in_onnx_export._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def exports_to_onnx() -> bool:
+    """Whether this call becomes a part of an ONNX graph."""
+    traced = torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+    return traced and _in_onnx_export()
 
 
 def needs_grad(*tensors: Tensor | None) -> bool:
