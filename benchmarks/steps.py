@@ -21,8 +21,8 @@ from torch import Tensor
 
 from vae_fast.nets import VAE, Architecture
 from vae_fast.nets.vae import standard_normal
-from vae_fast.training.batches import to_input
 from vae_fast.training.files import write_json
+from vae_fast.training.rows import to_input
 
 from .machine import describe, describe_gpu
 from .timing import WrongResultError, interleaved, on_this_thread, quartiles

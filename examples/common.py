@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from vae_fast.train import Training
-from vae_fast.training import checkpoint, data, trained
+from vae_fast.training import checkpoint, data, source, trained
 from vae_fast.training.checkpoint import CheckpointError
 from vae_fast.training.config import TrainConfig
 from vae_fast.training.files import atomic_file
@@ -48,8 +48,8 @@ def network(args: argparse.Namespace, name: str, config: TrainConfig) -> Trained
     out = args.runs / name
     if not finished(out / checkpoint.NAME, config):
         print(f"training {name}", flush=True)
-        images = data.load(args.data, config.dataset, config.split)
-        Training(config, images, out).fit(lambda line: print("  " + line, flush=True))
+        loaded = source.load(args.data, config, config.dataset)
+        Training(config, loaded, out).fit(lambda line: print("  " + line, flush=True))
     return trained.load(out, args.data, torch.device("cpu"))
 
 

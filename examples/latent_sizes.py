@@ -10,8 +10,8 @@ import torch
 from common import network, options, save, show
 from matplotlib.figure import Figure
 
-from vae_fast.training.batches import to_input
 from vae_fast.training.config import TrainConfig
+from vae_fast.training.rows import to_input
 
 SIZES = (2, 5, 10, 20)
 COLUMNS = 10

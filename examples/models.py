@@ -10,8 +10,8 @@ import torch
 from common import network, options, save, show
 from matplotlib.figure import Figure
 
-from vae_fast.training.batches import to_input
 from vae_fast.training.config import TrainConfig
+from vae_fast.training.rows import to_input
 
 SAMPLED = {
     "cvae": "conditional VAE: a column for each label",
@@ -38,7 +38,7 @@ def main() -> None:
     images = to_input(trained.test[: 5 * SIDE])
     noisy = trained.model.observe(images, torch.zeros(1, dtype=torch.int64))
     with torch.no_grad():
-        clean = trained.model.expected_pixels(trained.model.code(noisy))
+        clean = trained.model.expected(trained.model.code(noisy))
     pairs = torch.stack([part.unflatten(0, (-1, SIDE)) for part in (noisy, clean)], 1)
     title = "denoising autoencoder: in, and below out"
     show(last, pairs.flatten(0, 2), trained.shape, SIDE, title)

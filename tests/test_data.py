@@ -11,7 +11,8 @@ import pytest
 import torch
 from support.data import idx, write_mnist
 
-from vae_fast.training.data import DataError, load
+from vae_fast.training.data import DataError
+from vae_fast.training.images import load
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["gz", "plain"])
@@ -20,8 +21,8 @@ def test_idx_files_are_read(tmp_path: Path, folder: str, packed: bool) -> None:
     train, labels, test, test_labels = write_mnist(tmp_path / folder, packed)
     data = load(tmp_path)
     assert (data.name, data.shape, data.features) == ("mnist", (1, 5, 4), 20)
-    assert torch.equal(data.images[data.train], torch.from_numpy(train).flatten(1))
-    assert torch.equal(data.images[data.test], torch.from_numpy(test).flatten(1))
+    assert torch.equal(data.rows[data.train], torch.from_numpy(train).flatten(1))
+    assert torch.equal(data.rows[data.test], torch.from_numpy(test).flatten(1))
     assert data.labels is not None
     assert data.labels.tolist() == [*labels.tolist(), *test_labels.tolist()]
 
@@ -43,8 +44,8 @@ def test_frey_face_is_split_at_random_but_always_alike(tmp_path: Path) -> None:
 def test_digits_need_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VAE_FAST_DATA", raising=False)
     data = load()
-    assert (data.name, data.shape, len(data.images)) == ("digits", (1, 8, 8), 1797)
-    assert data.images.dtype == torch.uint8 and data.images.max() == 255
+    assert (data.name, data.shape, len(data.rows)) == ("digits", (1, 8, 8), 1797)
+    assert data.rows.dtype == torch.uint8 and data.rows.max() == 255
 
 
 def test_folder_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +117,7 @@ def test_damaged_frey_face(tmp_path: Path, content: object, words: str) -> None:
 def test_real_mnist() -> None:
     data = load(None, "mnist")
     assert (data.shape, len(data.train), len(data.test)) == ((1, 28, 28), 60_000, 10_000)
-    assert data.images.float().mean().item() == pytest.approx(33.39, abs=0.1)
+    assert data.rows.float().mean().item() == pytest.approx(33.39, abs=0.1)
 
 
 def test_splits() -> None:
@@ -125,7 +126,7 @@ def test_splits() -> None:
     for split in (0, 0, 1):
         digits = load(None, "digits", split)
         both = torch.cat((digits.train, digits.test))
-        assert torch.equal(both.sort().values, torch.arange(len(digits.images)))
+        assert torch.equal(both.sort().values, torch.arange(len(digits.rows)))
         tests.append(digits.test)
     assert torch.equal(tests[0], tests[1]) and not torch.equal(tests[0], tests[2])
 

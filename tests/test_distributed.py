@@ -57,7 +57,7 @@ import vae_fast as vf
 from vae_fast.training.batches import Batches, generator
 from vae_fast.training.build import build
 from vae_fast.training.config import TrainConfig
-from vae_fast.training.data import load
+from vae_fast.training.images import load
 from vae_fast.training.distributed import world
 from vae_fast.training.run import Run
 
@@ -67,11 +67,11 @@ data = load(None, "digits")
 def save(processes):
     run = Run(config, data, "fused", torch.device("cpu"), False, processes)
     batches = Batches.make(
-        data.images[data.train], None, 51, generator(0, "noise"), generator(0, "order"), processes
+        data.rows[data.train], None, 51, generator(0, "noise"), generator(0, "order"), processes
     )
     batch = next(iter(batches))
     out = run.backward(batch)
-    state = {"loss": out.loss.detach(), "seed": batch.seed, "pixels": batch.pixels}
+    state = {"loss": out.loss.detach(), "seed": batch.seed, "pixels": batch.rows}
     state["gradients"] = {n: p.grad for n, p in run.model.named_parameters()}
     state["model"] = run.model.state_dict()
     torch.save(state, f"{sys.argv[1]}/{processes.rank}.pt")

@@ -70,7 +70,7 @@ def test_loss_and_gradients(name: str, classes: int, likelihood: str, network: s
         assert parameter.grad.abs().max() > 0, parameter_name
     code = model.code(pixels / 255, labels)
     assert code.shape == (BATCH, model.code_size)
-    images = model.expected_pixels(code, labels)
+    images = model.expected(code, labels)
     assert images.shape == (BATCH, FEATURES)
     assert images.min() >= 0 and images.max() <= 1
 
@@ -112,7 +112,7 @@ def test_labels_matter_and_are_needed(name: str) -> None:
     zeros = torch.zeros(BATCH, dtype=torch.int64)
     z = model.code(x, zeros)
     assert not torch.equal(z, model.code(x, zeros + 1))
-    assert not torch.equal(model.expected_pixels(z, zeros), model.expected_pixels(z, zeros + 1))
+    assert not torch.equal(model.expected(z, zeros), model.expected(z, zeros + 1))
     with pytest.raises(ValueError, match="labels: got None"):
         model(x, None, key)
 
@@ -260,11 +260,11 @@ def test_gaussian_pixels_match_torch() -> None:
         x = torch.rand(BATCH, FEATURES).double()
         z = torch.randn(BATCH, LATENT).double()
         if likelihood == "gaussian-shared":
-            torch.nn.init.constant_(model.pixels.log_scale, -1.3)
+            torch.nn.init.constant_(model.likelihood.log_scale, -1.3)
         params = model.decode(z)
         mean, logvar = params
         want = -Normal(mean, (0.5 * logvar).exp()).log_prob(x).sum(1)
-        got = model.pixels.nll(params, x, "sample")
+        got = model.likelihood.nll(params, x, "sample")
         assert torch.allclose(got, want, rtol=1e-12)
 
 

@@ -15,7 +15,7 @@ import torch
 from matplotlib.image import imread
 
 from vae_fast.train import CHECKPOINT, Training, resumed_config
-from vae_fast.training import checkpoint, data
+from vae_fast.training import checkpoint, images
 from vae_fast.training.checkpoint import CheckpointError
 from vae_fast.training.config import TrainConfig
 from vae_fast.training.files import atomic_file, write_json
@@ -27,7 +27,7 @@ def train(out: Path, resume: bool = False, **settings: Any) -> list[dict[str, An
     settings = {"hidden": 64, "latent": 3, "epochs": 2} | settings
     stored = checkpoint.load(out / CHECKPOINT) if resume else None
     config = resumed_config(out, stored.config, settings) if stored else TrainConfig(**settings)
-    Training(config, data.load(None, "digits"), out, resume=stored).fit(lambda line: None)
+    Training(config, images.load(None, "digits"), out, resume=stored).fit(lambda line: None)
     return rows(out)
 
 
@@ -229,18 +229,18 @@ def test_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
 def test_checkpoint_of_other_settings_or_data(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="made with latent 3, got 5"):
         train(tmp_path, resume=True, latent=5)
-    images = np.zeros((450, 8, 8), np.uint8)
-    np.savez(tmp_path / "freyface.npz", images=images)
+    faces = np.zeros((450, 8, 8), np.uint8)
+    np.savez(tmp_path / "freyface.npz", images=faces)
     stored = checkpoint.load(trained)
     config = TrainConfig(**stored.config)
     with pytest.raises(CheckpointError, match="other data"):
-        Training(config, data.load(tmp_path, "freyface"), tmp_path, resume=stored)
+        Training(config, images.load(tmp_path, "freyface"), tmp_path, resume=stored)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("VAE_FAST_DATA" not in os.environ, reason="VAE_FAST_DATA is not set")
 def test_first_epoch_of_mnist(tmp_path: Path) -> None:
     config = TrainConfig(epochs=1)
-    Training(config, data.load(None, "mnist"), tmp_path).fit(lambda line: None)
+    Training(config, images.load(None, "mnist"), tmp_path).fit(lambda line: None)
     # Public runs of this network give 127.0 to 127.5; seeds differ by about half a nat.
     assert 126 < rows(tmp_path)[0]["test_loss"] < 128.5

@@ -6,11 +6,12 @@ from .categorical import categorical_kl, gumbel_softmax_kl
 from .count_likelihood import (
     negative_binomial_mixture_nll,
     negative_binomial_nll,
+    poisson_nll,
     zero_inflated_negative_binomial_nll,
 )
 from .functional import ELBO, elbo_loss, vae_loss
 from .latent import gaussian_kl, reparameterize, reparameterize_kl
-from .likelihood import bernoulli_nll, gaussian_nll, laplace_nll, poisson_nll
+from .likelihood import bernoulli_nll, gaussian_nll, laplace_nll
 from .modules import ELBOLoss
 from .ops.backend import backend, get_backend, set_backend
 from .version import __version__

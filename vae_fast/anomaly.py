@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from vae_fast.nets import Variational
-from vae_fast.training.batches import generator, to_input
+from vae_fast.training.batches import generator
 from vae_fast.training.optional import require
-from vae_fast.training.trained import Trained, in_parts
+from vae_fast.training.rows import in_parts, to_input
+from vae_fast.training.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def score(trained: Trained, images: Tensor, labels: Tensor | None, samples: int)
     for pixels, given in in_parts(images, labels):
         x = to_input(pixels)
         decoded = model.decode(model.code(x, given), given)
-        recon.append(model.pixels.nll(decoded, pixels, "sample"))
+        recon.append(model.likelihood.nll(decoded, pixels, "sample"))
         if isinstance(model, Variational):
             seed = torch.randint(2**63 - 1, (1,), generator=seeds).to(x.device)
             out = model(x, given, seed, samples if samples > 1 else None)

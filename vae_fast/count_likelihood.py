@@ -1,4 +1,4 @@
-"""Public functions of negative binomials. Conventions: `vae_fast.functional`."""
+"""Public functions of likelihoods of counts. Conventions: `vae_fast.functional`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,53 @@ from torch import Tensor
 from . import checks, likelihoods
 from .likelihood import nll
 from .likelihoods import Likelihood
+
+
+def poisson_nll(
+    log_rate: Tensor,
+    target: Tensor,
+    *,
+    mean: str = "given",
+    library: Tensor | None = None,
+    full: bool = True,
+    weight: Tensor | None = None,
+    reduction: str = "batchmean",
+) -> Tensor:
+    r"""Negative log-likelihood of a Poisson distribution of counts, in nats.
+
+    .. math:: e^r - t\, r + \log \Gamma(t + 1)
+
+    evaluated without cancellation, however large the counts are.
+
+    Args:
+        log_rate: r, ``[B, ...]``, or ``[L, B, ...]`` with L Monte Carlo samples, over which
+            "sample", "batchmean" and "sum" average. With ``mean="softmax"`` logits.
+        target: t, ``[B, ...]``: counts of any integer dtype (uint8 is the number itself), bool or
+            floating point, or a `torch.sparse_csr` matrix. Fractions are computed as the formula
+            says; with ``full`` a target of -1 or less gives NaN.
+        mean: "given", or "softmax": the rate is library · softmax(log_rate) over the event, see
+            `negative_binomial_nll`.
+        library: size of each sample, ``[B]`` or ``[B, 1]``, with ``mean="softmax"``.
+        full: whether log Γ(t + 1), which does not depend on the rate, is included.
+        weight: see `bernoulli_nll`.
+        reduction: see the module.
+
+    Returns:
+        float32, or float64 for a float64 log-rate.
+
+    Raises:
+        TypeError: an argument is no tensor or has an unsupported dtype.
+        ValueError: shapes or devices do not match, an unknown reduction or mean, ``library``
+            without ``mean="softmax"`` or the other way round, or a sparse target whose columns do
+            not ascend or repeat.
+
+    Source: `torch.distributions.Poisson`; `torch.nn.functional.poisson_nll_loss`, whose
+    ``full=True`` is Stirling's approximation.
+    """
+    row = likelihoods.POISSON
+    if asks_for_softmax(mean, library):
+        log_rate = log_softmax_mean("log_rate", log_rate, library, target)
+    return nll(row, [log_rate], target, row.chosen(full), weight, reduction)
 
 
 def negative_binomial_nll(
@@ -167,6 +214,16 @@ def _counts(
     reduction: str,
 ) -> Tensor:
     """Of a negative binomial, whose mean may be a share of the library's size."""
+    softmax = asks_for_softmax(mean, library)
+    if softmax:
+        logits, theta, *others = params
+        log_mu = log_softmax_mean("mu", logits, library, target)
+        params = [log_mu, theta if log_input else theta.log(), *others]
+    return nll(row, params, target, row.chosen(full, log_input or softmax), weight, reduction)
+
+
+def asks_for_softmax(mean: str, library: Tensor | None) -> bool:
+    """Whether the mean is a share of the library's size, of which there then is one."""
     if mean not in ("given", "softmax"):
         raise ValueError(f"mean: got {mean!r}, expected 'given' or 'softmax'")
     if (library is not None) != (mean == "softmax"):
@@ -174,33 +231,24 @@ def _counts(
             "library: got " + ("None" if library is None else "one") + f" with mean={mean!r},"
             " expected one with mean='softmax' and no other"
         )
-    if library is not None:
-        logits, theta, *others = params
-        checks.require_parameter("mu", logits)
-        checks.require_tensor("library", library)
-        log_mu = log_softmax_mean(logits, checked_library(library, logits, target))
-        params = [log_mu, theta if log_input else theta.log(), *others]
-    constants = row.chosen(full, log_input or library is not None)
-    return nll(row, params, target, constants, weight, reduction)
+    return library is not None
 
 
-def checked_library(library: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """One size for each sample, as a tensor that broadcasts to the logits."""
-    if target.dim() < 2:
+def log_softmax_mean(name: str, logits: Tensor, library: Tensor | None, target: Tensor) -> Tensor:
+    """log(library · softmax(logits)) over the event, at least in float32."""
+    checks.require_parameter(name, logits)
+    checks.require_tensor("library", library)
+    assert library is not None
+    if not isinstance(target, Tensor) or target.dim() < 2:
         raise ValueError("mean: got 'softmax' with a target without event, expected [B, ...]")
     batch = target.shape[0]
     if library.shape not in ((batch,), (batch, 1)):
         raise ValueError(
             f"library: got shape {checks.shape_of(library)}, expected [{batch}] or [{batch}, 1]"
         )
-    checks.require_same_device("library", library, "mu", logits)
-    return library.reshape(batch, *(1,) * (target.dim() - 1))
-
-
-def log_softmax_mean(logits: Tensor, library: Tensor) -> Tensor:
-    """log(library · softmax(logits)) over the event, at least in float32."""
-    event = library.dim() - 1
+    checks.require_same_device("library", library, name, logits)
+    event = target.dim() - 1
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     rows = logits.flatten(-event) if event > 1 else logits
     shares = torch.log_softmax(rows, -1, dtype=dtype).view(logits.shape)
-    return shares + library.to(dtype).log()
+    return shares + library.to(dtype).log().reshape(batch, *(1,) * event)

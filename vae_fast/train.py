@@ -18,12 +18,13 @@ from vae_fast.training import checkpoint, gallery
 from vae_fast.training.batches import Batches, binarize, generator
 from vae_fast.training.checkpoint import Checkpoint, CheckpointError
 from vae_fast.training.config import TrainConfig
-from vae_fast.training.data import ImageData
+from vae_fast.training.data import DataSet
 from vae_fast.training.distributed import World, local_index
 from vae_fast.training.files import write_json, write_json_lines
 from vae_fast.training.machine import describe_machine, versions
 from vae_fast.training.measure import agreement, describe, describe_agreement, row_of
 from vae_fast.training.optional import require
+from vae_fast.training.rows import take
 from vae_fast.training.run import Run
 from vae_fast.training.trained import as_tested, of_network
 
@@ -41,7 +42,7 @@ class Training:
     def __init__(
         self,
         config: TrainConfig,
-        data: ImageData,
+        data: DataSet,
         out: Path,
         *,
         device: torch.device | None = None,
@@ -59,16 +60,16 @@ class Training:
         self.out = out
         self.device = device or torch.device("cpu")
         self.compiled = compiled
-        self.grey = data.images[data.train], data.images[data.test]
+        self.rows = take(data.rows, data.train), take(data.rows, data.test)
         # Of the training where they are fixed, and of the test.
         self.targets = (
-            self.grey[0].to(self.device),
-            as_tested(self.grey[1], config, "test").to(self.device),
+            self.rows[0].to(self.device),
+            as_tested(self.rows[1], config, "test").to(self.device),
         )
-        self.labels: tuple[Tensor, Tensor] | tuple[None, None] = None, None
-        if data.labels is not None:
-            labels = data.labels.to(self.device)
-            self.labels = labels[data.train], labels[data.test]
+        self.given: tuple[Tensor, Tensor] | tuple[None, None] = None, None
+        if data.given is not None:
+            given = data.given.to(self.device)
+            self.given = given[data.train], given[data.test]
         self.runs = [
             Run(self.config, data, loss, self.device, compiled, self.world)
             for loss in config.losses
@@ -147,13 +148,13 @@ class Training:
             title = f"epoch {epoch}/{self.config.epochs} {run.loss}"
             trained.append(run.train_epoch(batches, step, title, progress))
             tested.append(run.test(tests))
-            row = row_of(epoch, run.loss, trained[-1], tested[-1])
+            row = row_of(epoch, run.loss, trained[-1], tested[-1], self.data.unit)
             if not all(torch.isfinite(m.steps).all() for m in (trained[-1], tested[-1])):
                 raise TrainError(
                     f"the {run.loss} loss is not finite in epoch {epoch}: a smaller --lr may help"
                 )
             rows.append(row)
-            report(describe(row, self.config.epochs))
+            report(describe(row, self.config.epochs, self.data.unit))
         if len(self.runs) == 2:
             rows[1] |= agreement(trained, tested)
             report(describe_agreement(rows))
@@ -161,12 +162,12 @@ class Training:
 
     def _batches(self, epoch: int) -> tuple[Batches, Batches]:
         """For training and for testing."""
-        seed, images = self.config.seed, self.targets[0]
+        seed, rows = self.config.seed, self.targets[0]
         if self.config.binarize:
-            images = binarize(self.grey[0], generator(seed, epoch, "pixels")).to(self.device)
+            rows = binarize(self.rows[0], generator(seed, epoch, "pixels")).to(self.device)
         batches = Batches.make(
-            images,
-            self.labels[0],
+            rows,
+            self.given[0],
             self.config.batch_size,
             generator(seed, epoch, "noise"),
             generator(seed, epoch, "order"),
@@ -174,7 +175,7 @@ class Training:
         )
         # The same noise in every epoch: what changes is the network.
         noise = generator(seed, "test noise")
-        tests = Batches.make(self.targets[1], self.labels[1], TEST_BATCH, noise, None, self.world)
+        tests = Batches.make(self.targets[1], self.given[1], TEST_BATCH, noise, None, self.world)
         return batches, tests
 
     def draw(self) -> None:

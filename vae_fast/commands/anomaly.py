@@ -33,19 +33,20 @@ def anomaly(args: argparse.Namespace) -> None:
     import torch
 
     from vae_fast.anomaly import roc_auc, score
-    from vae_fast.training.batches import to_input
     from vae_fast.training.checkpoint import CheckpointError
     from vae_fast.training.files import write_arrays
     from vae_fast.training.pictures import write_grid
+    from vae_fast.training.rows import to_input
 
     network = load_network(args)
+    network.of_images("a picture of anomalies")
     if network.model.architecture.classes and network.held_out is not None:
         raise CheckpointError(
             f"{args.checkpoint}: a conditional network has nothing to say of the label"
             f" {network.config.without_label}, which it was trained without"
         )
     images = network.test
-    labels = network.labels if network.model.architecture.classes else None
+    labels = network.given if network.model.architecture.classes else None
     held_out = torch.zeros(len(images), dtype=torch.bool)
     if network.held_out is not None:
         images = torch.cat((images, network.held_out))

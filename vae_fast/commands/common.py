@@ -85,7 +85,7 @@ def network_command(
     parser = commands.add_parser(run.__name__, help=help, description=description)
     parser.set_defaults(run=checked)
     parser.add_argument("checkpoint", help="the folder of a run, or its checkpoint")
-    parser.add_argument("--data", metavar="DIR", help="folder of the data, as for train")
+    parser.add_argument("--data", metavar="PATH", help="of the data, as for train")
     parser.add_argument("--device", default="auto", metavar="NAME", help="as for train")
     return parser
 
@@ -96,9 +96,9 @@ def add_label_option(parser: Any, default: str | None = None) -> None:
     parser.add_argument("--label", type=int, metavar="D", help=text)
 
 
-def load_network(args: argparse.Namespace) -> Trained:
-    """The trained network that the options name."""
+def load_network(args: argparse.Namespace, **options: Any) -> Trained:
+    """The trained network that the options name; further ones are those of `trained.load`."""
     from vae_fast.train import pick_device
     from vae_fast.training import trained
 
-    return trained.load(Path(args.checkpoint), args.data, pick_device(args.device))
+    return trained.load(Path(args.checkpoint), args.data, pick_device(args.device), **options)

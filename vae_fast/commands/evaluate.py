@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
         commands,
         evaluate,
         help="ELBO, use of the latent dimensions and likelihood of a trained network",
-        description="Evaluate a trained network on its test images, in nats per image.",
+        description="Evaluate a trained network on its test images or cells, in nats of each.",
         least={"samples": 0, "images": 0},
     )
     parser.add_argument(
@@ -23,11 +23,10 @@ def add(commands: Any) -> None:
         type=int,
         default=100,
         metavar="K",
-        help="draws of z for each image in the importance-sampled likelihood, 0 for none "
-        "(default 100)",
+        help="draws of z for each in the importance-sampled likelihood, 0 for none (default 100)",
     )
     parser.add_argument(
-        "--images", type=int, default=0, metavar="N", help="the first N test images (default all)"
+        "--images", type=int, default=0, metavar="N", help="the first N of the test (default all)"
     )
     parser.add_argument("--out", metavar="FILE", help="write the numbers as JSON, too")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
@@ -44,7 +43,7 @@ def evaluate(args: argparse.Namespace) -> None:
     result = evaluation.evaluate(network, args.samples, args.images, progress=not args.no_progress)
     if args.out:
         content = {
-            "evaluation": asdict(result),
+            "evaluation": result.named(),
             "config": asdict(network.config),
             "epoch": network.epoch,
             "machine": describe_machine(network.device),

@@ -1,4 +1,4 @@
-"""`vae-fast train`: trains one of the reference models on images."""
+"""`vae-fast train`: trains one of the reference models on images or counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from vae_fast.training.config import CHOICES, OWNERS, TrainConfig
+from vae_fast.training.config import CHOICES, DEFAULTS, OWNERS, TrainConfig
 
 from .common import Parser, print_line, reported
 
@@ -20,10 +20,10 @@ def add(commands: Any) -> None:
     default = TrainConfig()
     train = commands.add_parser(
         "train",
-        help="train a reference model on images",
+        help="train a reference model on images or counts",
         description="Train a reference model and write metrics, a checkpoint and pictures to a "
-        "folder. Losses are nats per image. `torchrun --nproc-per-node N -m vae_fast train ...` "
-        "trains with N processes.",
+        "folder. Losses are nats per image or cell. `torchrun --nproc-per-node N -m vae_fast train "
+        "...` trains with N processes.",
         # What is not given stays unset: with --resume it comes from the checkpoint.
         argument_default=argparse.SUPPRESS,
     )
@@ -33,19 +33,23 @@ def add(commands: Any) -> None:
         field = name.replace("-", "_")
         value = getattr(default, field)
         owner = f"{OWNERS[field]}: " if field in OWNERS else ""
-        shown = "" if value is None else f" (default {value})"
+        shown = "" if value is None else f" (default {value}"
+        shown += "".join(f", {m} {d[field]}" for m, d in DEFAULTS.items() if field in d)
+        shown += ")" if shown else ""
         options.setdefault("choices", CHOICES.get(field))
         train.add_argument(f"--{name}", help=f"{owner}{text}{shown}", **options)
 
     train.add_argument(
         "--data",
-        metavar="DIR",
-        help="folder with MNIST's IDX files (plain or .gz) or freyface.npz; default: the folder "
-        "that VAE_FAST_DATA names, else scikit-learn's digits",
+        metavar="PATH",
+        help="folder with MNIST's IDX files (plain or .gz) or freyface.npz; for scvi an .h5ad, a "
+        "file of scipy's save_npz or a folder with one, or pbmc or reuters, which scanpy and lda "
+        "ship; default: the folder that VAE_FAST_DATA names, else scikit-learn's digits, or drawn "
+        "cells",
     )
     train.add_argument(
         "--dataset",
-        choices=("mnist", "freyface", "digits"),
+        choices=("mnist", "freyface", "digits", "pbmc", "reuters"),
         help="which data set of the folder (default: the first one found, in this order)",
     )
     train.add_argument(
@@ -64,9 +68,10 @@ def add(commands: Any) -> None:
     setting("hidden", "units of the hidden layers", type=int, metavar="N")
     setting(
         "likelihood",
-        "of a pixel given z; Gaussian with unit variance, one learned variance, or one per pixel",
+        "of a pixel given z; Gaussian with unit variance, one learned variance, or one per pixel; "
+        "of a count negative binomial, zero-inflated, or Poisson",
     )
-    setting("samples", "draws of z for each image and step", type=int, metavar="L")
+    setting("samples", "draws of z for each of them and step", type=int, metavar="L")
     setting("flow", "kind of normalizing flow")
     setting("flow-steps", "number of maps", type=int, metavar="N")
     setting("categories", "values of a variable", type=int, metavar="K")
@@ -77,9 +82,13 @@ def add(commands: Any) -> None:
         type=float,
         metavar="X",
     )
+    setting("dispersion", "one for each gene, or for each gene and cell")
+    setting("label-key", "column of AnnData with labels, for the picture", metavar="COLUMN")
+    setting("covariate-key", "column with what encoder and decoder are given", metavar="COLUMN")
+    setting("layer", "of AnnData with the counts (else counts, if there, or X)", metavar="NAME")
     setting("sparsity", "mean activation to reach", type=float, metavar="X")
     setting("epochs", "passes over the data", type=int, metavar="N")
-    setting("batch-size", "images per step, of all processes", type=int, metavar="N")
+    setting("batch-size", "images or cells per step, of all processes", type=int, metavar="N")
     setting("beta", "weight of the KL term, or of the sparsity penalty", type=float, metavar="X")
     setting("lr", "learning rate of Adam", type=float, metavar="X")
     setting("seed", "of the weights, batches and noise", type=int, metavar="N")
@@ -103,7 +112,7 @@ def add(commands: Any) -> None:
 def _run(args: argparse.Namespace, parser: Parser) -> int:
     given = {name: value for name, value in vars(args).items() if name in SETTINGS}
     try:
-        TrainConfig(**given)
+        TrainConfig.of(**given)
     except ValueError as error:
         parser.error(f"--{error}".replace("_", "-"))
 
@@ -112,27 +121,28 @@ def _run(args: argparse.Namespace, parser: Parser) -> int:
 
 def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
     from vae_fast import train
-    from vae_fast.training import checkpoint, data
+    from vae_fast.training import checkpoint, counts, source
     from vae_fast.training.distributed import World, world
 
     device = train.pick_device(getattr(args, "device", "auto"))
-    folder, name = getattr(args, "data", None), given.get("dataset")
-    config, resume = TrainConfig(**given), None
+    path, name = getattr(args, "data", None), given.get("dataset")
+    config, resume, data = TrainConfig.of(**given), None, None
     if "out" in args:
         out = Path(args.out)
     else:  # named after the data set, which may be the first one found
-        name = data.load(folder, name).name
-        out = Path(f"runs/{name}-{config.model}")
+        data = source.load(path, config, name)
+        out = Path(f"runs/{data.name}-{config.model}")
     if "resume" in args:
         resume = checkpoint.load(out / train.CHECKPOINT)
         config = train.resumed_config(out / train.CHECKPOINT, resume.config, given)
-        name = config.dataset
-    images = data.load(folder, name, config.split)
+        data, name = None, config.dataset
+    if data is None:
+        data = source.load(path, config, name)
 
     def run(processes: World) -> None:
         training = train.Training(
             config,
-            images,
+            data,
             out,
             device=device,
             compiled="compile" in args,
@@ -141,6 +151,8 @@ def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
         )
         shown = "quiet" not in args and processes.is_main
         report: Callable[[str], None] = print_line if shown else _silent
+        if isinstance(data, counts.CountData) and data.note:
+            report(data.note)
         training.fit(report, progress=shown and "no_progress" not in args)
         report(f"results: {out}")
 

@@ -32,13 +32,14 @@ def walk(args: argparse.Namespace) -> None:
     from vae_fast.training.pictures import write_animation, write_grid
 
     network = load_network(args)
+    network.of_images("a walk")
     if max(args.start, args.end) >= len(network.test):
         raise CheckpointError(
             f"{args.checkpoint}: its data has {len(network.test)} test images, got --start"
             f" {args.start} --end {args.end}"
         )
     ends = [args.start, args.end]
-    labels = None if network.labels is None else network.labels[ends].cpu()
+    labels = None if network.given is None else network.given[ends].cpu()
     code = network.code(network.test[ends], labels)
     way = torch.lerp(code[:1], code[1:], torch.linspace(0, 1, args.steps).unsqueeze(1))
     # A conditional network keeps the first image's label: what changes is the style.

@@ -1,6 +1,6 @@
 """Reference networks: users of the public functions, like any user's own network.
 
-One file for each idea: `bodies` (fully connected, convolutional), `pixels` (what a pixel's
+One file for each idea: `bodies` (fully connected, convolutional), `pixels` and `counts` (what their
 distribution is), `model` (what all have in common), `autoencoder`, `vae` (also conditional), `flow`
 and `categorical` (other posteriors).
 """

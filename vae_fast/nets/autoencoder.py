@@ -47,7 +47,7 @@ class Autoencoder(Model):
     ) -> vf.ELBO:
         """Reconstruction plus beta times the penalty, which is of the batch as a whole: with "sum"
         it counts once for each image, as with "batchmean"."""
-        recon = self.pixels.nll(out.params, target, reduction, full=False)
+        recon = self.likelihood.nll(out.params, target, reduction, full=False)
         if out.kl is None:
             return vf.ELBO(recon, recon.detach(), torch.zeros_like(recon))
         kl = out.kl.to(recon.dtype)

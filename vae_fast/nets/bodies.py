@@ -1,4 +1,5 @@
-"""What lies between the pixels and the latent: fully connected or convolutional, on each side.
+"""What lies between a row of the data and the latent: fully connected or convolutional of images,
+normalised of counts, on each side.
 
 Images and labels are rows: pixels ``[..., C*H*W]``, labels one-hot ``[..., classes]``. Leading
 dimensions are kept, so Monte Carlo samples ``[L, B, latent]`` are decoded in one call.
@@ -104,8 +105,30 @@ class ConvDecoder(nn.Module):
         return cast(Tensor, images.reshape(*z.shape[:-1], -1))
 
 
-ENCODERS = {"mlp": MLPEncoder, "conv": ConvEncoder}
-DECODERS = {"mlp": MLPDecoder, "conv": ConvDecoder}
+class CountEncoder(MLPEncoder):
+    """log(1 + x) of counts x, and one hidden layer, normalised, as scVI's with `use_layer_norm`."""
+
+    def __init__(self, shape: Shape, hidden: int, activation: str, classes: int) -> None:
+        super().__init__(shape, hidden, activation, classes)
+        self.activation = nn.Sequential(nn.LayerNorm(hidden), self.activation)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """[B, genes] to [B, hidden]."""
+        return super().forward(torch.log1p(x), labels)
+
+
+class CountDecoder(MLPDecoder):
+    """One hidden layer, normalised; `outputs` values for each gene."""
+
+    def __init__(
+        self, latent: int, hidden: int, shape: Shape, outputs: int, activation: str, classes: int
+    ) -> None:
+        super().__init__(latent, hidden, shape, outputs, activation, classes)
+        self.activation = nn.Sequential(nn.LayerNorm(hidden), self.activation)
+
+
+ENCODERS = {"mlp": MLPEncoder, "conv": ConvEncoder, "counts": CountEncoder}
+DECODERS = {"mlp": MLPDecoder, "conv": ConvDecoder, "counts": CountDecoder}
 
 
 def check_shape(network: str, shape: Shape) -> None:

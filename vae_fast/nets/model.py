@@ -12,6 +12,8 @@ from torch import Tensor, nn
 import vae_fast as vf
 
 from .bodies import ACTIVATIONS, DECODERS, ENCODERS, Shape, check_shape
+from .counts import LIKELIHOODS as OF_COUNTS
+from .counts import Counts
 from .pixels import Params, Pixels
 
 
@@ -20,12 +22,13 @@ class Architecture:
     """Sizes and kinds of the layers; the defaults are those of pytorch/examples.
 
     Args:
-        shape: channels, height and width of an image.
+        shape: channels, height and width of an image; of counts 1, 1 and the genes.
         latent: size of the code (of a categorical one: its variables).
         hidden: units of the hidden layer on each side.
-        network: "mlp" or "conv".
+        network: "mlp" or "conv" of images, "counts" of counts.
         activation: "relu" or "tanh".
-        likelihood: of a pixel, see `Pixels`.
+        likelihood: of a pixel, see `Pixels`, or of a count, see `Counts`.
+        dispersion: of counts, see `Counts`.
         classes: of the labels that encoder and decoder are given; 0: they see none.
     """
 
@@ -35,6 +38,7 @@ class Architecture:
     network: str = "mlp"
     activation: str = "relu"
     likelihood: str = "bernoulli"
+    dispersion: str = "gene"
     classes: int = 0
 
     def __post_init__(self) -> None:
@@ -44,6 +48,17 @@ class Architecture:
                     f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}"
                 )
         check_shape(self.network, self.shape)
+        if (self.network == "counts") != (self.likelihood in OF_COUNTS):
+            raise ValueError(
+                f"likelihood: got {self.likelihood!r} with the network {self.network!r}, those of"
+                f" counts are {', '.join(OF_COUNTS)}"
+            )
+
+    def distribution(self) -> Pixels | Counts:
+        """p(x|z), what the decoder's outputs mean."""
+        if self.network == "counts":
+            return Counts(self.likelihood, self.dispersion, self.shape[2])
+        return Pixels(self.likelihood)
 
 
 class Output(NamedTuple):
@@ -68,11 +83,11 @@ class Model(nn.Module, ABC):
         a = architecture
         self.architecture = a
         self.code_size = code_size
-        self.pixels = Pixels(a.likelihood)
+        self.likelihood = a.distribution()
         self.encoder = ENCODERS[a.network](a.shape, a.hidden, a.activation, a.classes)
         self.heads = nn.ModuleDict({k: nn.Linear(a.hidden, n) for k, n in heads.items()})
         self.decoder = DECODERS[a.network](
-            code_size, a.hidden, a.shape, self.pixels.outputs, a.activation, a.classes
+            code_size, a.hidden, a.shape, self.likelihood.outputs, a.activation, a.classes
         )
 
     @abstractmethod
@@ -83,15 +98,16 @@ class Model(nn.Module, ABC):
         seed: Tensor | None = None,
         samples: int | None = None,
     ) -> Output:
-        """Encode and decode. `x`: [B, features], pixels in [0, 1]; `labels`: int64 [B], where the
-        architecture has classes; `seed`: an int64 tensor of one element that fixes the noise;
-        `samples`: L codes for each image."""
+        """Encode and decode. `x`: float32 [B, features], pixels in [0, 1] or counts; `labels`:
+        int64 [B], where the architecture has classes; `seed`: an int64 tensor of one element that
+        fixes the noise; `samples`: L codes for each row."""
 
     @abstractmethod
     def loss(
         self, out: Output, target: Tensor, beta: float = 1.0, reduction: str = "batchmean"
     ) -> vf.ELBO:
-        """The objective, outside of autocast. `target`: [B, features], uint8, bool or float."""
+        """The objective, outside of autocast. `target`: [B, features], uint8, bool or float;
+        counts also sparse, see `Counts`."""
 
     @abstractmethod
     def code(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -99,11 +115,12 @@ class Model(nn.Module, ABC):
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Params:
         """[..., code_size] to the parameters of p(x|z), [..., features]."""
-        return cast(Params, self.pixels(self.decoder(z, self.one_hot(labels))))
+        return cast(Params, self.likelihood(self.decoder(z, self.one_hot(labels))))
 
-    def expected_pixels(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """[..., code_size] to the expected pixels in [0, 1], [..., features]."""
-        return self.pixels.expected(self.decode(z, labels))
+    def expected(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """[..., code_size] to the expected pixels in [0, 1], or the genes' shares,
+        [..., features]."""
+        return self.likelihood.expected(self.decode(z, labels))
 
     def observe(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
         """What the encoder is shown of x: x itself, but for a denoising model."""
@@ -132,14 +149,7 @@ class Variational(Model):
         self, out: Output, target: Tensor, beta: float = 1.0, reduction: str = "batchmean"
     ) -> vf.ELBO:
         """The negative ELBO; see `vf.elbo_loss`."""
-        return vf.elbo_loss(
-            out.params,
-            target,
-            kl=out.kl,
-            beta=beta,
-            likelihood=self.pixels.kind,
-            reduction=reduction,
-        )
+        return self.likelihood.elbo(out.params, target, out.kl, beta, reduction)
 
     @abstractmethod
     def prior(self, count: int, generator: torch.Generator) -> Tensor:

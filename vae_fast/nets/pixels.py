@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import vae_fast as vf
 
-Params = Tensor | tuple[Tensor, Tensor]
+Params = Tensor | tuple[Tensor, ...]
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-shared", "gaussian-pixel")
 # A pixel that never changes has no finite best variance; its standard deviation stays above 0.018.
 LOGVAR_BOUNDS = (-8.0, 2.0)
@@ -48,6 +48,14 @@ class Pixels(nn.Module):
         if isinstance(params, tuple):
             return params[0]
         return torch.sigmoid(params) if self.likelihood == "bernoulli" else params
+
+    def elbo(
+        self, params: Params, target: Tensor, kl: Tensor | None, beta: float, reduction: str
+    ) -> vf.ELBO:
+        """-log p(x|z) + beta KL and its parts, see `vf.elbo_loss`."""
+        return vf.elbo_loss(
+            params, target, kl=kl, beta=beta, likelihood=self.kind, reduction=reduction
+        )
 
     def nll(self, params: Params, target: Tensor, reduction: str, full: bool = True) -> Tensor:
         """-log p(x|z) in nats; without the Gaussian's constant if not `full`."""

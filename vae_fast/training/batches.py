@@ -1,4 +1,4 @@
-"""Shuffling, binarisation and noise of one pass over the images.
+"""Shuffling, binarisation and noise of one pass over a data set.
 
 Everything random is a pure function of the run's seed, the epoch and what it is for, never of a
 generator's state. So a resumed run equals one that never stopped, and two runs with the same seed
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vae_fast.training.distributed import World
+from vae_fast.training.rows import take
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
@@ -34,29 +35,24 @@ def binarize(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randint(0, 255, images.shape, dtype=torch.uint8, generator=generator) < images
 
 
-def to_input(pixels: Tensor) -> Tensor:
-    """What the network reads: float32 in [0, 1], from uint8 0..255 or bool."""
-    return pixels.float() if pixels.dtype == torch.bool else pixels / 255
-
-
 class Batch(NamedTuple):
     """What one process has of a batch."""
 
-    pixels: Tensor  # uint8 or bool [B, features]
+    rows: Tensor  # [B, features]
     labels: Tensor | None  # int64 [B]
     seed: Tensor  # int64 [1], of the noise
-    images: int  # of all processes together
+    total: int  # rows of all processes together
 
 
 @dataclass(frozen=True)
 class Batches:
-    """One pass over `images` [N, features] in batches of `size`; the last one may be smaller.
+    """One pass over `rows` [N, features] in batches of `size`; the last one may be smaller.
 
     Everything lies on one device, and a batch is taken from it by index: no loader to wait for.
-    Of several processes each takes every `world.size`-th image of a batch, and has its own noise.
+    Of several processes each takes every `world.size`-th row of a batch, and has its own noise.
     """
 
-    images: Tensor  # uint8 or bool
+    rows: Tensor  # see `rows`
     labels: Tensor | None  # int64 [N]
     order: Tensor  # int64 [N]
     seeds: Tensor  # int64 [batches, processes]
@@ -66,7 +62,7 @@ class Batches:
     @classmethod
     def make(
         cls,
-        images: Tensor,
+        rows: Tensor,
         labels: Tensor | None,
         size: int,
         seeds: torch.Generator,
@@ -74,12 +70,12 @@ class Batches:
         world: World,
     ) -> Batches:
         """Draw the order and the noise seeds of one pass for training, or without `shuffle` those
-        of one for testing: the images as stored.
+        of one for testing: the rows as stored.
 
-        In training each process needs an image of each batch, so a last one of fewer images than
+        In training each process needs a row of each batch, so a last one of fewer rows than
         processes is left out; a test leaves out none.
         """
-        count = len(images)
+        count = len(rows)
         if shuffle is None:
             order = torch.arange(count)
         else:
@@ -87,15 +83,15 @@ class Batches:
             rest = count % size
             order = order[: count - rest] if rest < world.size else order
         noise = torch.randint(2**63 - 1, (-(-count // size), world.size), generator=seeds)
-        device = images.device
-        return cls(images, labels, order.to(device), noise.to(device), size, world)
+        device = rows.device
+        return cls(rows, labels, order.to(device), noise.to(device), size, world)
 
     def __iter__(self) -> Iterator[Batch]:
         for index, start in enumerate(range(0, len(self.order), self.size)):
             chosen = self.order[start : start + self.size]
             mine = chosen[self.world.rank :: self.world.size]
             yield Batch(
-                self.images[mine],
+                take(self.rows, mine),
                 None if self.labels is None else self.labels[mine],
                 self.seeds[index, self.world.rank].reshape(1),
                 len(chosen),

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from vae_fast import nets
-from vae_fast.training.config import TrainConfig
-from vae_fast.training.data import DataError, ImageData
+from vae_fast.training.config import CONDITIONAL, TrainConfig
+from vae_fast.training.data import DataError, DataSet
 
 
-def build(config: TrainConfig, data: ImageData) -> nets.Model:
-    """A new network for the images of `data`; its weights come from PyTorch's generator.
+def build(config: TrainConfig, data: DataSet) -> nets.Model:
+    """A new network for the rows of `data`; its weights come from PyTorch's generator.
 
     Raises:
-        DataError: the images do not fit the network, or a conditional one finds no labels.
+        DataError: the rows do not fit the network, or a conditional one finds no labels.
     """
     classes = 0
-    if config.model == "cvae":
-        if data.labels is None:
-            raise DataError(f"{data.name}: has no labels, which the model cvae needs")
-        classes = int(data.labels.max()) + 1
+    if config.model == "cvae" and data.given is None:
+        raise DataError(f"{data.name}: has no labels, which the model cvae needs")
+    if data.given is not None and config.model in CONDITIONAL:
+        classes = int(data.given.max()) + 1
     try:
         architecture = nets.Architecture(
             shape=data.shape,
             latent=config.latent,
             hidden=config.hidden,
-            network=config.network,
+            network="counts" if config.model == "scvi" else config.network,
             activation=config.activation,
             likelihood=config.likelihood,
+            dispersion=config.dispersion,
             classes=classes,
         )
     except ValueError as error:

@@ -18,7 +18,7 @@ import torch
 
 from vae_fast.training.files import atomic_file
 
-FORMAT = "vae_fast.training.checkpoint.2"
+FORMAT = "vae_fast.training.checkpoint.3"
 NAME = "checkpoint.pt"  # of the file in a run's folder
 
 
@@ -32,7 +32,7 @@ class Checkpoint:
 
     epoch: int
     config: dict[str, Any]  # TrainConfig
-    data: dict[str, Any]  # ImageData.summary()
+    data: dict[str, Any]  # DataSet.summary()
     versions: dict[str, str]
     history: list[dict[str, Any]]  # the rows of metrics.jsonl
     runs: dict[str, dict[str, Any]]  # per loss: state of "model" and "optimizer"

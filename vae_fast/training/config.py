@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 LOSSES = ("fused", "reference", "both")
 MODELS = (
@@ -14,14 +15,20 @@ MODELS = (
     "ae",
     "denoising-ae",
     "sparse-ae",
+    "scvi",
 )
 AUTOENCODERS = ("ae", "denoising-ae", "sparse-ae")
+CONDITIONAL = ("cvae", "scvi")  # scvi where the cells come with a covariate
+# Likelihoods.
+OF_IMAGES = ("bernoulli", "gaussian", "gaussian-shared", "gaussian-pixel")
+OF_COUNTS = ("nb", "zinb", "poisson")
 CHOICES = {
     "model": MODELS,
     "loss": LOSSES,
     "network": ("mlp", "conv"),
     "activation": ("relu", "tanh"),
-    "likelihood": ("bernoulli", "gaussian", "gaussian-shared", "gaussian-pixel"),
+    "likelihood": (*OF_IMAGES, *OF_COUNTS),
+    "dispersion": ("gene", "gene-cell"),
     "precision": ("fp32", "bf16"),
     "flow": ("iaf", "planar"),
     "corruption": ("gaussian", "dropout"),
@@ -34,7 +41,13 @@ OWNERS = {
     "corruption": "denoising-ae",
     "corruption_level": "denoising-ae",
     "sparsity": "sparse-ae",
+    "dispersion": "scvi",
+    "label_key": "scvi",
+    "covariate_key": "scvi",
+    "layer": "scvi",
 }
+# Where a model has other defaults: scVI's (Lopez et al. 2018).
+DEFAULTS: dict[str, dict[str, Any]] = {"scvi": {"likelihood": "zinb", "latent": 10, "hidden": 128}}
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,10 @@ class TrainConfig:
     corruption: str = "gaussian"
     corruption_level: float = 0.3
     sparsity: float = 0.05
+    dispersion: str = "gene"
+    label_key: str | None = None
+    covariate_key: str | None = None
+    layer: str | None = None
     epochs: int = 10
     batch_size: int = 128
     beta: float = 1.0
@@ -90,12 +107,26 @@ class TrainConfig:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.binarize and self.likelihood != "bernoulli":
             raise ValueError("binarize needs the bernoulli likelihood: its targets are 0 or 1")
+        fitting = OF_COUNTS if self.model == "scvi" else OF_IMAGES
+        if self.likelihood not in fitting:
+            raise ValueError(
+                f"likelihood must be one of {', '.join(fitting)} for the model {self.model}, got"
+                f" {self.likelihood!r}"
+            )
+        if self.model == "scvi" and self.network != "mlp":
+            raise ValueError(f"network is a setting of images, got {self.network}")
         if self.samples > 1 and self.model in AUTOENCODERS:
             raise ValueError(f"samples needs a latent distribution, which {self.model} has not")
         for field in fields(self):
             owner = OWNERS.get(field.name)
             if owner not in (None, self.model) and getattr(self, field.name) != field.default:
                 raise ValueError(f"{field.name} is a setting of {owner}, got model {self.model}")
+
+    @classmethod
+    def of(cls, **given: Any) -> TrainConfig:
+        """The given settings, and the model's defaults for the others."""
+        defaults: dict[str, Any] = DEFAULTS.get(given.get("model", cls.model), {})
+        return cls(**(defaults | given))
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -1,17 +1,19 @@
-"""The pictures of a trained network: reconstructions, samples of the prior, learned manifold."""
+"""The pictures of a trained network: reconstructions, samples, learned manifold, codes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vae_fast.nets import VAE, FlowVAE, Variational
-from vae_fast.training.batches import to_input
 from vae_fast.training.checkpoint import CheckpointError
-from vae_fast.training.pictures import manifold_points, write_grid, write_pairs
+from vae_fast.training.pictures import manifold_points, write_grid, write_pairs, write_scatter
+from vae_fast.training.rows import to_input
 from vae_fast.training.trained import Trained
 
+PICTURES = ("reconstructions.png", "samples.png", "manifold.png", "codes.png")
 COLUMNS = 12
 RECONSTRUCTED = 4 * COLUMNS  # images
 
@@ -20,10 +22,10 @@ RECONSTRUCTED = 4 * COLUMNS  # images
 def write_reconstructions(path: Path, network: Trained) -> None:
     """Test images as the encoder sees them, each above what the decoder makes of its code."""
     model = network.model
-    labels = None if network.labels is None else network.labels[:RECONSTRUCTED]
+    given = None if network.given is None else network.given[:RECONSTRUCTED]
     images = to_input(network.test[:RECONSTRUCTED])
     seen = model.observe(images, torch.zeros(1, dtype=torch.int64, device=network.device))
-    decoded = model.expected_pixels(model.code(seen, labels), labels)
+    decoded = model.expected(model.code(seen, given), given)
     shown = "Test images" if seen is images else "What the encoder sees of test images"
     title = f"{shown}, and below each its reconstruction"
     write_pairs(path, seen.cpu(), decoded.cpu(), network.shape, COLUMNS, title)
@@ -37,6 +39,7 @@ def write_samples(
     Raises:
         CheckpointError: the network has no prior, or does not take such a label.
     """
+    network.of_images("drawing samples")
     model = network.variational("drawing samples")
     columns = min(count, COLUMNS)
     title = "Samples of the prior"
@@ -57,6 +60,7 @@ def write_manifold(path: Path, network: Trained, side: int = 20, label: int | No
         CheckpointError: the network has no two latent dimensions with the prior N(0, I), or does
             not take such a label.
     """
+    network.of_images("a manifold")
     model = network.gaussian_prior("a manifold")
     if model.code_size != 2:
         raise CheckpointError(
@@ -70,17 +74,33 @@ def write_manifold(path: Path, network: Trained, side: int = 20, label: int | No
     write_grid(path, images, network.shape, side, title)
 
 
+def write_codes(path: Path, network: Trained, title: str, projection: str | None = None) -> Tensor:
+    """Draws the codes of the test rows, coloured by label, and returns them, [N, code_size].
+
+    Args:
+        path: of the picture.
+        network: of any kind.
+        title: of the picture.
+        projection: see `pictures.project`; by default "pca" for counts, else "axes".
+    """
+    codes = network.code(network.test, network.given)
+    how = projection or ("axes" if network.unit == "image" else "pca")
+    labels = None if network.labels is None else network.labels.cpu()
+    write_scatter(path, codes, labels, network.label_names, how, title)
+    return codes
+
+
 def write_all(folder: Path, network: Trained) -> None:
     """Every picture that fits the network; one of an earlier run that does not fit is removed."""
+    for name in PICTURES:
+        (folder / name).unlink(missing_ok=True)
     model = network.model
-    samples, manifold = folder / "samples.png", folder / "manifold.png"
+    if network.unit != "image":
+        write_codes(folder / "codes.png", network, f"Codes of the test {network.unit}s")
+        return
     write_reconstructions(folder / "reconstructions.png", network)
     if isinstance(model, Variational):
-        write_samples(samples, network)
-    else:
-        samples.unlink(missing_ok=True)
+        write_samples(folder / "samples.png", network)
     gaussian = isinstance(model, (VAE, FlowVAE)) and not model.architecture.classes
     if gaussian and model.code_size == 2:
-        write_manifold(manifold, network)
-    else:
-        manifold.unlink(missing_ok=True)
+        write_manifold(folder / "manifold.png", network)

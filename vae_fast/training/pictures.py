@@ -1,7 +1,5 @@
-"""What a trained VAE looks like: reconstructions, prior samples and the 2-D manifold, as PNG.
-
-Every picture is one grid of images with a line of title, drawn without a display.
-"""
+"""What a trained VAE looks like: grids of images with a title, and codes in the plane, as PNG,
+drawn without a display."""
 
 from __future__ import annotations
 
@@ -74,22 +72,53 @@ def write_animation(path: Path, images: Tensor, shape: Shape, milliseconds: int 
         file.write(buffer.getvalue())
 
 
-def write_scatter(path: Path, codes: Tensor, labels: Tensor | None) -> None:
-    """Draw codes [N, code_size] in the two dimensions in which they vary most."""
+def project(codes: Tensor, how: str) -> tuple[Tensor, tuple[str, str]]:
+    """Codes [N, code_size] as points [N, 2] and the names of their axes.
+
+    "axes" are the two dimensions in which they vary most, "pca" their principal components, "umap"
+    McInnes et al. 2018, of the package umap-learn.
+    """
+    if how == "axes" or codes.shape[1] < 3:
+        widest = codes.var(0).argsort(descending=True)[:2].sort().values.tolist()
+        first, second = widest[0], widest[-1]  # the same where there is one dimension alone
+        return codes[:, [first, second]], (f"code[{first}]", f"code[{second}]")
+    if how == "pca":
+        fit = require("sklearn.decomposition", "scikit-learn", "principal components").PCA(2)
+        points = torch.from_numpy(fit.fit_transform(codes.numpy()))
+        shares = [f"{share:.0%}" for share in fit.explained_variance_ratio_]
+        return points, (f"component 1 ({shares[0]})", f"component 2 ({shares[1]})")
+    umap = require("umap", "umap-learn", "the projection umap", "umap").UMAP(random_state=0)
+    return torch.from_numpy(umap.fit_transform(codes.numpy())), ("UMAP 1", "UMAP 2")
+
+
+def write_scatter(
+    path: Path,
+    codes: Tensor,
+    labels: Tensor | None,
+    names: tuple[str, ...] | None,
+    projection: str,
+    title: str,
+) -> None:
+    """Draw codes [N, code_size] in the plane, see `project`, with a colour for each label."""
     figures = require("matplotlib.figure", "matplotlib", "writing pictures")
-    widest = codes.var(0).argsort(descending=True)[:2].sort().values.tolist()
-    first, second = widest[0], widest[-1]  # the same where there is one dimension alone
-    figure = figures.Figure(figsize=(6, 5.4), dpi=DPI, layout="constrained")
+    points, axis_names = project(codes, projection)
+    wide = 6 if names is None else 8.5  # beside the legend
+    figure = figures.Figure(figsize=(wide, 5.4), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     colours = {}
     if labels is not None:  # a colour for each whole number, ticks in their middle
         edges = labels.min().item() - 0.5, labels.max().item() + 0.5
-        colours = {"c": labels.numpy(), "cmap": "tab10", "vmin": edges[0], "vmax": edges[1]}
-    points = axes.scatter(codes[:, first], codes[:, second], s=4, linewidths=0, **colours)
-    axes.set(xlabel=f"code[{first}]", ylabel=f"code[{second}]", title="Codes of the test images")
+        cmap = "tab10" if edges[1] - edges[0] <= 10 else "tab20"
+        colours = {"c": labels.numpy(), "cmap": cmap, "vmin": edges[0], "vmax": edges[1]}
+    drawn = axes.scatter(*points.T, s=4 if names is None else 10, linewidths=0, **colours)
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1], title=title)
     axes.set_aspect("equal", adjustable="datalim")
-    if labels is not None:
-        figure.colorbar(points, ax=axes, label="label", ticks=labels.unique().tolist())
+    if labels is not None and names is not None:
+        handles, _ = drawn.legend_elements(num=labels.unique().tolist())
+        shown = [names[label] for label in labels.unique().tolist()]
+        figure.legend(handles, shown, loc="outside right upper", fontsize=8, frameon=False)
+    elif labels is not None:
+        figure.colorbar(drawn, ax=axes, label="label", ticks=labels.unique().tolist())
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     with atomic_file(path) as file:

@@ -14,24 +14,24 @@ REFRESH = 0.5  # seconds
 
 
 class EpochBar:
-    """Images done, images/s, and the latest loss, reconstruction term and KL, in nats per image."""
+    """Rows done, rows/s, and the latest loss, reconstruction term and KL, in nats per row."""
 
-    def __init__(self, total: int, title: str, shown: bool) -> None:
+    def __init__(self, total: int, unit: str, title: str, shown: bool) -> None:
         self._bar: Any = None
         self._read = 0.0
         if shown:
             tqdm = require("tqdm", "tqdm", "the progress bar (--no-progress does without)").tqdm
             # disable=None: no bar where standard error is not a terminal.
-            self._bar = tqdm(total=total, desc=title, unit=" images", leave=False, disable=None)
+            self._bar = tqdm(total=total, desc=title, unit=f" {unit}s", leave=False, disable=None)
 
-    def advance(self, images: int, values: Tensor) -> None:
+    def advance(self, rows: int, values: Tensor) -> None:
         """Count a batch. `values`: its loss, reconstruction term and KL, [3].
 
         They are read twice a second only: on a GPU, reading waits for all the work before it.
         """
         if self._bar is None or self._bar.disable:
             return
-        self._bar.update(images)
+        self._bar.update(rows)
         now = time.perf_counter()
         if now - self._read >= REFRESH:
             self._read = now

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 import vae_fast as vf
-from vae_fast.training.batches import Batch, Batches, to_input
+from vae_fast.training.batches import Batch, Batches
 from vae_fast.training.build import build
 from vae_fast.training.config import TrainConfig
-from vae_fast.training.data import ImageData
+from vae_fast.training.data import DataSet
 from vae_fast.training.distributed import World
 from vae_fast.training.measure import Measured
 from vae_fast.training.progress import EpochBar
+from vae_fast.training.rows import to_input
 
 BACKENDS = {"fused": "auto", "reference": "reference"}
 
@@ -26,13 +27,14 @@ class Run:
     def __init__(
         self,
         config: TrainConfig,
-        data: ImageData,
+        data: DataSet,
         loss: str,
         device: torch.device,
         compiled: bool,
         world: World,
     ) -> None:
         self.config = config
+        self.unit = data.unit
         self.loss = loss
         self.device = device
         self.world = world
@@ -47,18 +49,18 @@ class Run:
         self.samples = config.samples if config.samples > 1 else None
 
     def elbo(self, batch: Batch) -> vf.ELBO:
-        """The loss of a batch, a mean over its images in nats."""
+        """The loss of a batch, a mean over its rows in nats."""
         amp = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=amp):
-            out = self.forward(to_input(batch.pixels), batch.labels, batch.seed, self.samples)
-        return self.model.loss(out, batch.pixels, self.config.beta)
+            out = self.forward(to_input(batch.rows), batch.labels, batch.seed, self.samples)
+        return self.model.loss(out, batch.rows, self.config.beta)
 
     def backward(self, batch: Batch) -> vf.ELBO:
         """The loss and the gradients; with several processes, those of the whole batch."""
         self.optimizer.zero_grad()
         out = self.elbo(batch)
         # The processes' gradients are averaged; a larger share of the batch counts for more.
-        share = len(batch.pixels) * self.world.size / batch.images
+        share = len(batch.rows) * self.world.size / batch.total
         (out.loss if share == 1 else out.loss * share).backward()
         return out
 
@@ -99,19 +101,19 @@ class Run:
         steps, sizes = [], []
         with (
             vf.backend(BACKENDS[self.loss]),
-            EpochBar(len(batches.order), title, progress) as bar,
+            EpochBar(len(batches.order), self.unit, title, progress) as bar,
         ):
             for index, batch in enumerate(batches):
-                count = len(batch.pixels)
+                count = len(batch.rows)
                 if count:
                     out = step(batch, index)
                     values = torch.stack((out.loss.detach(), out.recon, out.kl))
-                else:  # the others had all the images of a small last batch of a test
+                else:  # the others had all the rows of a small last batch of a test
                     values = torch.zeros(3, device=self.device)
                 # Kept on the device and read once at the end, so that no step waits for it.
                 steps.append(values)
                 sizes.append(count)
-                bar.advance(batch.images, values)
+                bar.advance(batch.total, values)
             total = torch.tensor(sizes, dtype=torch.float64)
             values = torch.stack(steps).cpu().double()
         if self.world.size > 1:
