@@ -30,6 +30,17 @@ enum class Likelihood : int64_t {
 };
 constexpr bool is_of_counts(Likelihood likelihood) { return likelihood >= Likelihood::poisson; }
 
+// Whether the first of so many parameters are logits of shares, and the last one is the logarithm of each
+// sample's size.
+constexpr bool ends_with_size(Likelihood likelihood, int parameters) {
+  switch (likelihood) {
+    case Likelihood::poisson: return parameters == 2;
+    case Likelihood::negative_binomial: return parameters == 3;
+    case Likelihood::zero_inflated_negative_binomial: return parameters == 4;
+    default: return false;
+  }
+}
+
 constexpr int most_parameters = 5;  // of a likelihood
 constexpr int most_constants = 4;
 

@@ -52,9 +52,10 @@ def poisson_nll(
     ``full=True`` is Stirling's approximation.
     """
     row = likelihoods.POISSON
+    params = [log_rate]
     if asks_for_softmax(mean, library):
-        log_rate = log_softmax_mean("log_rate", log_rate, library, target)
-    return nll(row, [log_rate], target, row.chosen(full), weight, reduction)
+        params.append(log_sizes("log_rate", log_rate, library, target))
+    return nll(row, params, target, row.chosen(full), weight, reduction)
 
 
 def negative_binomial_nll(
@@ -217,8 +218,8 @@ def _counts(
     softmax = asks_for_softmax(mean, library)
     if softmax:
         logits, theta, *others = params
-        log_mu = log_softmax_mean("mu", logits, library, target)
-        params = [log_mu, theta if log_input else theta.log(), *others]
+        log_theta = theta if log_input else theta.log()
+        params = [logits, log_theta, *others, log_sizes("mu", logits, library, target)]
     return nll(row, params, target, row.chosen(full, log_input or softmax), weight, reduction)
 
 
@@ -234,8 +235,8 @@ def asks_for_softmax(mean: str, library: Tensor | None) -> bool:
     return library is not None
 
 
-def log_softmax_mean(name: str, logits: Tensor, library: Tensor | None, target: Tensor) -> Tensor:
-    """log(library · softmax(logits)) over the event, at least in float32."""
+def log_sizes(name: str, logits: Tensor, library: Tensor | None, target: Tensor) -> Tensor:
+    """The logarithm of each sample's size, at least in float32, as a tensor that broadcasts."""
     checks.require_parameter(name, logits)
     checks.require_tensor("library", library)
     assert library is not None
@@ -247,8 +248,5 @@ def log_softmax_mean(name: str, logits: Tensor, library: Tensor | None, target: 
             f"library: got shape {checks.shape_of(library)}, expected [{batch}] or [{batch}, 1]"
         )
     checks.require_same_device("library", library, name, logits)
-    event = target.dim() - 1
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    rows = logits.flatten(-event) if event > 1 else logits
-    shares = torch.log_softmax(rows, -1, dtype=dtype).view(logits.shape)
-    return shares + library.to(dtype).log().reshape(batch, *(1,) * event)
+    return library.to(dtype).log().reshape(batch, *(1,) * (target.dim() - 1))

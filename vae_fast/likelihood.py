@@ -128,7 +128,7 @@ def _nll(
     weight: Tensor | None,
     reduction: str,
 ) -> Tensor:
-    names = row.names
+    names = (*row.names, "library")
     code = checks.reduction_code(reduction)
     target = checked_target(row, params[0], names[0], target)
     params = checked_params(params, names, target)

@@ -52,6 +52,8 @@ class Likelihood:
         source: where the formula is from.
         compiled_for_cuda: whether CUDA C++ kernels know it; on a GPU Triton serves the others.
         sparse: whether targets may be sparse: mostly zero, where zero costs as little as others.
+        shares: whether the mean may be a share of a size: the operators then take the logarithm of
+            each sample's size behind the other parameters, and for the first one logits.
         names: of the parameters.
         required: the number of parameters that cannot be left out.
     """
@@ -66,12 +68,17 @@ class Likelihood:
     source: str
     compiled_for_cuda: bool = True
     sparse: bool = False
+    shares: bool = False
     names: tuple[str, ...] = field(init=False)
     required: int = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(p.name for p in self.parameters))
         object.__setattr__(self, "required", sum(not p.optional for p in self.parameters))
+
+    def has_sizes(self, params: Sequence[Tensor]) -> bool:
+        """Whether the parameters of a call end with the logarithms of sizes, see `shares`."""
+        return self.shares and len(params) > len(self.parameters)
 
     @property
     def bytes_to_unit(self) -> bool:
@@ -125,6 +132,7 @@ POISSON = Likelihood(
     (0.0, 0.0),
     "torch.distributions.Poisson",
     sparse=True,
+    shares=True,
 )
 _MU = Parameter("mu", "mean", positive=True)
 _THETA = Parameter("theta", "inverse dispersion", positive=True)
@@ -139,6 +147,7 @@ NEGATIVE_BINOMIAL = Likelihood(
     "scvi-tools, NegativeBinomial",
     compiled_for_cuda=False,
     sparse=True,
+    shares=True,
 )
 ZERO_INFLATED_NEGATIVE_BINOMIAL = Likelihood(
     5,
@@ -151,6 +160,7 @@ ZERO_INFLATED_NEGATIVE_BINOMIAL = Likelihood(
     "scvi-tools, ZeroInflatedNegativeBinomial",
     compiled_for_cuda=False,
     sparse=True,
+    shares=True,
 )
 NEGATIVE_BINOMIAL_MIXTURE = Likelihood(
     6,

@@ -13,6 +13,7 @@
 #include "categorical_kernel.h"
 #include "latent_kernel.h"
 #include "likelihood_kernel.h"
+#include "softmax_kernel.h"
 
 namespace vae_fast {
 namespace cpu {
@@ -20,6 +21,8 @@ namespace cpu {
 extern const Kernels avx2_kernels;
 const Kernels avx2_kernels = {"avx2",
                               avx2::nll,
+                              avx2::softmax_shifts,
+                              avx2::softmax_gradient,
                               avx2::kl,
                               avx2::sample,
                               avx2::sample_backward,

@@ -13,6 +13,7 @@
 #include "categorical_kernel.h"
 #include "latent_kernel.h"
 #include "likelihood_kernel.h"
+#include "softmax_kernel.h"
 
 namespace vae_fast {
 namespace cpu {
@@ -20,6 +21,8 @@ namespace cpu {
 extern const Kernels avx512_kernels;
 const Kernels avx512_kernels = {"avx512",
                                 avx512::nll,
+                                avx512::softmax_shifts,
+                                avx512::softmax_gradient,
                                 avx512::kl,
                                 avx512::sample,
                                 avx512::sample_backward,

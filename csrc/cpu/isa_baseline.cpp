@@ -7,6 +7,7 @@
 #include "categorical_kernel.h"
 #include "latent_kernel.h"
 #include "likelihood_kernel.h"
+#include "softmax_kernel.h"
 
 namespace vae_fast {
 namespace cpu {
@@ -14,6 +15,8 @@ namespace cpu {
 extern const Kernels baseline_kernels;
 const Kernels baseline_kernels = {"baseline",
                                   baseline::nll,
+                                  baseline::softmax_shifts,
+                                  baseline::softmax_gradient,
                                   baseline::kl,
                                   baseline::sample,
                                   baseline::sample_backward,

@@ -46,6 +46,7 @@ struct NllArgs {
   Operand target, weight;  // a bool weight is a mask
   // Of a sparse target, whose values `target` then has: where its rows start, and their columns, ascending.
   Operand starts, columns;
+  const double* shifts = nullptr;  // added to the first parameter, per row; optional
 
   double* value_sums = nullptr;  // [rows, per_row]; null: no values wanted
   Operand values;                // per-element values; optional
@@ -55,6 +56,19 @@ struct NllArgs {
   double* grad_sums[most_parameters] = {};
   double grad_scale = 1;  // multiplies every gradient
   Operand grad_out;       // further factor of the gradients, per row or per element; optional
+};
+
+// Means of [rows, cols] that are shares of a size, size * softmax(logits). `log_sizes` has `batch` rows.
+struct SoftmaxArgs {
+  int64_t rows = 0, cols = 0, batch = 0;
+  bool is_double = false;
+  Operand logits, log_sizes;
+  double *log_sums = nullptr, *shifts = nullptr;  // of each row: of exponentials; log-mean less logit
+
+  // The gradients of log-means, their sums [rows, per_row], and the logits', which may lie where they do.
+  const double* grad_sums = nullptr;
+  int64_t per_row = 0;
+  Operand grad_means, grad_logits;
 };
 
 // KL divergence of [rows, cols] diagonal Gaussians, to N(0, 1) where there is no prior.
@@ -117,6 +131,8 @@ struct CategoricalArgs {
 struct Kernels {
   const char* isa;
   void (*nll)(const NllArgs&, int64_t begin, int64_t end);
+  void (*softmax_shifts)(const SoftmaxArgs&, int64_t begin, int64_t end);  // of rows, as the next one
+  void (*softmax_gradient)(const SoftmaxArgs&, int64_t begin, int64_t end);
   void (*kl)(const KlArgs&, int64_t begin, int64_t end);
   void (*sample)(const SampleArgs&, int64_t begin, int64_t end);
   void (*sample_backward)(const SampleBackwardArgs&, int64_t begin, int64_t end);

@@ -15,7 +15,8 @@ namespace {
 struct Call : LossInputs {
   explicit Call(const LossArguments& args, const Tensor* elements_tensor = nullptr)
       : LossInputs(args, elements_tensor),
-        beta(args.beta_tensor ? args.beta * scalar_of(*args.beta_tensor) : args.beta) {
+        beta(args.beta_tensor ? args.beta * scalar_of(*args.beta_tensor) : args.beta),
+        of_shares(ends_with_size(args.likelihood, parameters)) {
     const bool shares_columns =
         std::find(binding, binding + parameters, Binding::column) != binding + parameters;
     nll.split = shares_columns ? Split::of_groups(samples * batch, cols) : Split::of(samples * batch, cols);
@@ -23,9 +24,9 @@ struct Call : LossInputs {
     nll.likelihood = args.likelihood;
     std::copy(args.constants.begin(), args.constants.end(), nll.constants);
     nll.is_double = is_double(args.params[0]);
-    nll.parameters = parameters;
-    std::copy(binding, binding + parameters, nll.binding);
-    std::copy(params, params + parameters, nll.param);
+    nll.parameters = of_shares ? parameters - 1 : parameters;
+    std::copy(binding, binding + nll.parameters, nll.binding);
+    std::copy(params, params + nll.parameters, nll.param);
     nll.target = target;
     nll.starts = starts;
     nll.columns = columns;
@@ -35,22 +36,43 @@ struct Call : LossInputs {
     latent.is_double = args.mu && is_double(*args.mu);
     latent.mu = mu;
     latent.logvar = logvar;
+    if (!of_shares) return;
+    shares.rows = samples * batch;
+    shares.cols = cols;
+    shares.batch = batch;
+    shares.is_double = nll.is_double;
+    shares.logits = params[0];
+    shares.log_sizes = params[parameters - 1];
+    of_rows_.emplace(2 * shares.rows);
+    shares.log_sums = of_rows_->data();
+    shares.shifts = shares.log_sums + shares.rows;
+    nll.shifts = shares.shifts;
   }
 
   void run() const {
     const Kernels& table = kernels();
     const int64_t units = nll.split.units(), latent_units = latent.split.units();
     if (!units) return;
+    const auto of_rows = [&](void (*kernel)(const SoftmaxArgs&, int64_t, int64_t)) {
+      parallel(shares.rows, cols, [&](int64_t begin, int64_t end) { kernel(shares, begin, end); });
+    };
+    if (of_shares) of_rows(table.softmax_shifts);
     // One parallel region for both terms: a thread takes the same share of each.
     parallel(units, nll.split.chunk * nll.split.group, [&](int64_t begin, int64_t end) {
       table.nll(nll, begin, end);
       if (latent_units) table.kl(latent, begin * latent_units / units, end * latent_units / units);
     });
+    if (shares.grad_logits.data) of_rows(table.softmax_gradient);
   }
 
   double beta;
+  bool of_shares;  // means that are shares of a size, the last parameter
   NllArgs nll;
+  SoftmaxArgs shares{};
   KlArgs latent{};
+
+ private:
+  std::optional<Workspace> of_rows_;
 };
 
 // Points the kernels' arguments at the wanted gradients.
@@ -60,7 +82,7 @@ class Gradients : public LossGradients {
       : LossGradients(call, args, wants), call_(call) {
     NllArgs& nll = call.nll;
     const Split& split = nll.split;
-    for (int k = 0; k < call.parameters; ++k) {
+    for (int k = 0; k < nll.parameters; ++k) {
       if (!params[k].data) continue;
       if (call.binding[k] == Binding::element) {
         nll.grad[k] = params[k];
@@ -73,16 +95,19 @@ class Gradients : public LossGradients {
         nll.grad_sums[k] = sums_[k]->data();
       }
     }
+    if (call.of_shares && (params[0].data || params[nll.parameters].data)) share();
     call.latent.grad_mu = mu;
     call.latent.grad_logvar = logvar;
   }
 
   // After the kernels: what is summed over rows, and the gradient of a given KL.
   void finish(double grad, const Tensor* grad_rows) {
-    for (int k = 0; k < call_.parameters; ++k) {
+    for (int k = 0; k < call_.nll.parameters; ++k) {
       if (columns_[k]) finish_columns(k);
-      if (sums_[k]) finish_sums(k);
+      if (sums_[k] && k) finish_sums(k, sums_[k]->data());
     }
+    if (const int size = call_.nll.parameters; call_.of_shares && params[size].data)
+      finish_sums(size, sums_[0]->data());
     if (!kl.data) return;
     const Elements out(kl);
     const double scale = call_.beta * call_.kl_scale();
@@ -91,6 +116,21 @@ class Gradients : public LossGradients {
   }
 
  private:
+  // Of logits and sizes by way of the log-means, which have the sums of their rows' gradients as well.
+  void share() {
+    NllArgs& nll = call_.nll;
+    SoftmaxArgs& shares = call_.shares;
+    sums_[0].emplace(nll.split.sums());
+    shares.grad_sums = nll.grad_sums[0] = sums_[0]->data();
+    shares.per_row = nll.split.per_row;
+    if (!params[0].data) return;
+    shares.grad_logits = shares.grad_means = params[0];
+    const ScalarType type = nll.is_double ? ScalarType::Double : ScalarType::Float;
+    if (params[0].dtype == (nll.is_double ? DType::float64 : DType::float32)) return;
+    wide_ = empty({shares.rows, shares.cols}, type);  // rounded once, in the end
+    nll.grad[0] = shares.grad_means = dense(*wide_, shares.cols);
+  }
+
   void finish_columns(int k) {
     const Split& split = call_.nll.split;
     const Operand& partial = call_.nll.grad_columns[k];
@@ -118,7 +158,7 @@ class Gradients : public LossGradients {
     }
   }
 
-  void finish_sums(int k) {
+  void finish_sums(int k, const double* sums) {
     const int64_t per_row = call_.nll.split.per_row;
     const bool one = call_.binding[k] == Binding::one;
     const int64_t results = one ? 1 : call_.batch, each = one ? call_.batch * per_row : per_row;
@@ -126,14 +166,13 @@ class Gradients : public LossGradients {
     for (int64_t r = 0; r < results; ++r) {
       double total = 0;
       for (int64_t s = 0; s < call_.samples; ++s)
-        for (int64_t i = 0; i < each; ++i)
-          total += sums_[k]->data()[s * call_.batch * per_row + r * each + i];
+        for (int64_t i = 0; i < each; ++i) total += sums[s * call_.batch * per_row + r * each + i];
       out.set(r, total);
     }
   }
 
   Call& call_;
-  OptionalTensor columns_[most_parameters];
+  OptionalTensor columns_[most_parameters], wide_;
   std::optional<Workspace> sums_[most_parameters];
 };
 

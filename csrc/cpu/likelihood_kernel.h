@@ -250,6 +250,7 @@ class NllPieces {
           args_.binding[k] == Binding::element ? load(args_.param[k], row, col, n, element_[k]) : bound_[k];
       s.grad[k] = args_.grad[k].data ? destination(args_.grad[k], row, col, grad_[k]) : grad_[k];
     }
+    if (args_.shifts) s.param[0] = shifted(s.param[0], static_cast<T>(args_.shifts[row]), n);
     if (args_.starts.data || F::zeros_apart)
       evaluate_apart(s, target_row, col, n);
     else
@@ -271,6 +272,13 @@ class NllPieces {
       if (args_.grad_columns[k].data) add(column_sums_[k], s.grad[k], n);
       if (args_.grad_sums[k]) add_sums(args_.split, unit, n, s.grad[k], args_.grad_sums[k]);
     }
+  }
+
+  const T* shifted(const T* from, T shift, int64_t n) {
+    T* to = element_[0];
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i] + shift;
+    return to;
   }
 
   template <class Formula>
@@ -402,8 +410,8 @@ inline void nll_of(const NllArgs& args, int64_t begin, int64_t end) {
     }
     return;
   }
-  bool dense = (args.starts.data || is_dense(args.target, cols)) && is_dense(args.weight, cols) &&
-               is_dense(args.grad_out, cols) && is_dense(args.values, cols);
+  bool dense = !args.shifts && (args.starts.data || is_dense(args.target, cols)) &&
+               is_dense(args.weight, cols) && is_dense(args.grad_out, cols) && is_dense(args.values, cols);
   for (int k = 0; k < F::parameters; ++k) {
     const bool element = args.binding[k] == Binding::element;
     dense = dense && (args.binding[k] == Binding::one ||

@@ -136,6 +136,11 @@ def has_kernels(tensor: Tensor, general: bool = False) -> bool:
     return False
 
 
+def compiled_for_cpu() -> bool:
+    """Whether C++ kernels serve CPU tensors under the current choice."""
+    return _backend in ("auto", "cpu") and not _missing_cpu[0]
+
+
 def _warn_once(missing: str) -> None:
     global _warned
     if not _warned:

@@ -21,6 +21,7 @@ from ..reference import likelihood as reference
 from ..reference.dtypes import accumulate_dtype
 from ..reference.reduce import DRAW, NONE, SAMPLE
 from . import layout
+from .backend import compiled_for_cpu
 from .extension import define, register_autograd, register_fake
 from .latent import gaussian_kl
 from .routing import (
@@ -263,6 +264,12 @@ class _ELBO(torch.autograd.Function):
         return tuple(_place(gradients, needed))
 
 
+def takes_sizes(param: Tensor) -> bool:
+    """Whether the operators take sizes, as the CPU's kernels do; else PyTorch makes the means."""
+    # A sample of one element is no shape of its own.
+    return param.is_cpu and compiled_for_cpu() and param.shape[-1] > 1
+
+
 def elbo(
     params: Sequence[Tensor],
     target: Tensor,
@@ -285,7 +292,8 @@ def elbo(
     Args:
         params: of the likelihood. The first one has the whole shape, ``[B, ...]`` or
             ``[L, B, ...]``; each other one this, that of the event (one value a column),
-            ``[B, 1, ...]`` (one a sample), or no dimension (one for all).
+            ``[B, 1, ...]`` (one a sample), or no dimension (one for all). Behind them may stand
+            logarithms of sizes, see `Likelihood.shares`.
         target: ``[B, ...]``, or the values of a sparse one, ``[nnz]``, with
         starts: where its rows start, ``[B + 1]``, and
         columns: theirs, ``[nnz]``, of the same integer dtype, ascending in every row.
@@ -305,6 +313,8 @@ def elbo(
         kl = gaussian_kl(mu, cast(Tensor, logvar), None, None, SAMPLE)
         mu = logvar = None
     operators = _family(likelihood, starts)
+    if BY_CODE[likelihood].has_sizes(params) and not takes_sizes(param):
+        params = reference.log_means(params, _dims(target, starts) - 1)
     args = (target, starts, columns, weight, kl, mu, logvar)
     options = (beta_tensor, beta, likelihood, constants, reduction)
     # The kernels have no gradient of targets, weights and beta; PyTorch's autograd has.

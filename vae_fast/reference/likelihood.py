@@ -33,6 +33,8 @@ def elbo(
     dtype = accumulate_dtype(param)
     x = [p.to(dtype) for p in params]
     row = BY_CODE[likelihood]
+    if row.has_sizes(params):
+        x = log_means(x, target.dim() - 1 if starts is None else 1)
     if starts is not None:
         assert columns is not None
         target = _dense(param, target, starts, columns)
@@ -63,6 +65,16 @@ def elbo(
     if beta_tensor is not None:  # which must not promote the loss
         scaled = beta_tensor.to(scaled.dtype) * scaled
     return recon + scaled, recon.detach(), kl_term.detach()
+
+
+def log_means(params: Sequence[Tensor], event: int) -> list[Tensor]:
+    """Parameters of means size * softmax(logits), of logits, others and log sizes: the log-mean,
+    softmax over the last `event` dimensions, at least in float32, and the others."""
+    logits, *others, log_sizes = params
+    dtype = accumulate_dtype(logits)
+    rows = logits.flatten(-event) if event > 1 else logits
+    shares = torch.log_softmax(rows, -1, dtype=dtype).view(logits.shape)
+    return [shares + log_sizes.to(dtype), *others]
 
 
 def _dense(param: Tensor, values: Tensor, starts: Tensor, columns: Tensor) -> Tensor:
