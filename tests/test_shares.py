@@ -1,4 +1,4 @@
-"""Means that are shares of a size, size * softmax(logits): against the definition, on every path."""
+"""Means that are shares of a size, size * softmax(logits), against their definition."""
 
 from __future__ import annotations
 

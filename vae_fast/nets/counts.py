@@ -71,10 +71,12 @@ class Counts(nn.Module):
         if self.likelihood == "poisson":
             return vf.poisson_nll(logits, target, **options)
         log_theta, *gate = others
-        theta = log_theta.exp()
+        options["log_input"] = True
         if gate:
-            return vf.zero_inflated_negative_binomial_nll(logits, target, theta, *gate, **options)
-        return vf.negative_binomial_nll(logits, target, theta, **options)
+            return vf.zero_inflated_negative_binomial_nll(
+                logits, target, log_theta, *gate, **options
+            )
+        return vf.negative_binomial_nll(logits, target, log_theta, **options)
 
 
 def row_sums(counts: Tensor) -> Tensor:
