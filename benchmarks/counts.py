@@ -20,11 +20,12 @@ from torch import Tensor, nn
 import vae_fast as vf
 from vae_fast.training.files import write_json
 
+from . import plot
 from .machine import describe
 from .timing import WrongResultError, interleaved, quartiles
 
 SIZES = ((128, 2000), (128, 20000), (1024, 20000))
-GENES = (2000, 10000, 20000)
+GENES = (1000, 2000, 5000, 10000, 20000)
 CELLS, HIDDEN, LATENT = 128, 128, 10
 LIKELIHOODS = ("negative_binomial", "zero_inflated_negative_binomial")
 EPS = 1e-8
@@ -206,6 +207,7 @@ def main() -> None:
     steps = [step(name, genes, args.seconds) for name in LIKELIHOODS for genes in GENES]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(args.out, {"machine": describe(), "losses": losses, "steps": steps})
+    plot.draw_steps(steps, args.out.with_suffix(".png"))
     print("Loss and all gradients\n", *lines(losses), "\nWhole steps\n", *lines(steps), sep="\n")
 
 

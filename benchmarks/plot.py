@@ -1,4 +1,4 @@
-"""A plot of a stored result: how many times faster than each rival, case by case."""
+"""Plots of stored results: how many times faster than each rival, and time against size."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from .table import label, ours
 
 COLOURS = {"eager": "#4c72b0", "compile": "#dd8452"}
 NAMES = {"eager": "eager PyTorch", "compile": "torch.compile"}
+STEPS = {
+    "eager": ("eager PyTorch", COLOURS["eager"]),
+    "compile": ("torch.compile", COLOURS["compile"]),
+    "fused": ("vae_fast", "#55a868"),
+    "least": ("a step whose loss costs nothing", "#999999"),
+}
 TICKS = (1, 2, 5, 10, 20, 50)
 
 
@@ -49,3 +55,26 @@ def place(machine: dict[str, Any]) -> str:
     if "gpu" in machine:
         return f"{machine['gpu']} (driver {machine['driver']}, CUDA {machine['cuda']})"
     return f"{machine['threads']} threads of {machine['processor']} ({machine['instruction set']})"
+
+
+def draw_steps(rows: list[dict[str, Any]], path: Path) -> None:
+    """Time of a training step against the number of genes, a panel for each likelihood."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row["likelihood"] for row in rows))
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
+        shown = [row for row in rows if row["likelihood"] == name]
+        genes = [row["genes"] for row in shown]
+        for key, (shown_name, colour) in STEPS.items():
+            times = [row["seconds"][key] * 1e3 for row in shown]
+            axes.plot(genes, times, "o-", label=shown_name, color=colour, markersize=4)
+        axes.set(xlabel="genes", title=name.replace("_", " "), xscale="log", yscale="log")
+        axes.set_xticks(genes, [f"{count:,}" for count in genes], minor=False)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("ms a step of 128 cells")
+    ticks = [2, 5, 10, 20, 50, 100]
+    figure.axes[0].set_yticks(ticks, map(str, ticks))
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=130)
