@@ -119,7 +119,7 @@ def build(ext: Extension, output: Path, folder: Path) -> None:
     if version(compiler) >= BLACKWELL:
         device_flags.append(COMPRESS)
     # The current stream's function is a weak symbol of libtorch, which as-needed would drop.
-    link_flags = ["-shared", f"{runtime(compiler)}", "-ldl", "-lrt", "-lpthread"]
+    link_flags = ["-shared", "-s", f"{runtime(compiler)}", "-ldl", "-lrt", "-lpthread"]
     link_flags += ["-Wl,--exclude-libs,ALL", "-Wl,--no-as-needed"]
     link_flags += [f"-L{path}" for path in ext.library_dirs]
     link_flags += ["-ltorch", *(f"-l{name}" for name in ext.libraries)]

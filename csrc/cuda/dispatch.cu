@@ -20,8 +20,10 @@ const char* by_dtype(const Args& args, void* stream) {
 template <class P>
 struct Sample {
   static const char* run(const SampleArgs& args, void* stream) {
-    const auto kernel = args.in_packets ? sample_kernel<SampleRow<P, true>>
-                                        : sample_kernel<SampleRow<typename Storage<P>::compute, false>>;
+    auto kernel = sample_kernel<SampleRow<typename Storage<P>::compute, false>>;
+    // float64 has no packets, see likelihood_kernel.cuh.
+    if constexpr (sizeof(P) < 8)
+      if (args.in_packets) kernel = sample_kernel<SampleRow<P, true>>;
     return launch(kernel, args.plan.blocks, block_threads, stream, args);
   }
 };
@@ -29,32 +31,20 @@ struct Sample {
 template <class P>
 struct SampleBackward {
   static const char* run(const SampleBackwardArgs& args, void* stream) {
-    const auto kernel = args.in_packets
-                            ? sample_backward_kernel<SampleBackwardRow<P, true>>
-                            : sample_backward_kernel<SampleBackwardRow<typename Storage<P>::compute, false>>;
+    auto kernel = sample_backward_kernel<SampleBackwardRow<typename Storage<P>::compute, false>>;
+    if constexpr (sizeof(P) < 8)
+      if (args.in_packets) kernel = sample_backward_kernel<SampleBackwardRow<P, true>>;
     return launch(kernel, args.plan.blocks, block_threads, stream, args);
   }
 };
 
-template <template <class, bool, bool> class Row, class P, bool with_prior>
-const char* kl_of(const KlArgs& args, void* stream) {
-  const auto kernel = args.per_row                           ? kl_by_row<Row<P, with_prior, false>>
-                      : args.result.data || args.values.data ? kl_pooled<Row<P, with_prior, false>>
-                                                             : kl_backward<Row<P, with_prior, true>>;
-  return launch(kernel, args.plan.blocks, block_threads, stream, args);
-}
-
 template <class P>
 struct Kl {
   static const char* run(const KlArgs& args, void* stream) {
-    const bool with_prior = args.prior_mu.data || args.prior_logvar.data;
-    if constexpr (sizeof(P) < 8) {  // float64 has no packets, see likelihood_kernel.cuh
-      if (args.in_packets)
-        return with_prior ? kl_of<KlPackets, P, true>(args, stream)
-                          : kl_of<KlPackets, P, false>(args, stream);
-    }
-    using T = typename Storage<P>::compute;
-    return with_prior ? kl_of<KlElements, T, true>(args, stream) : kl_of<KlElements, T, false>(args, stream);
+    auto kernel = kl_kernel<KlElements<typename Storage<P>::compute>>;
+    if constexpr (sizeof(P) < 8)
+      if (args.in_packets) kernel = kl_kernel<KlPackets<P>>;
+    return launch(kernel, args.plan.blocks, block_threads, stream, args);
   }
 };
 

@@ -13,12 +13,14 @@ constexpr int block_threads = 256;
 
 // How rows are shared out; a function of shapes, dtypes and the number of resident blocks alone, so that
 // every run adds in the same order. `lanes` neighbouring threads (at most a warp, or the whole block)
-// work together on a tile, `tiles` of which cover a row; `splits` groups share the tiles of one result.
+// work together on a tile, `tiles` of which cover a row; `splits` groups share the tiles of one result,
+// `span` neighbouring ones each.
 struct Plan {
   int lanes = block_threads;
   int elements = 1;  // of a tile, of each lane
   int64_t tiles = 0;
   int64_t splits = 1;
+  int64_t span = 0;
   int64_t blocks = 1;
 };
 
@@ -108,7 +110,7 @@ struct SampleBackwardArgs {
 struct KlArgs {
   Plan plan;
   Shared shared;
-  bool in_packets;
+  bool in_packets, with_prior, with_grad;  // values, or gradients
   int64_t batch, cols;
   Operand mu, logvar, prior_mu, prior_logvar;
   Operand grad_out, grad;

@@ -54,7 +54,7 @@ std::tuple<Tensor, Tensor> reparameterize_kl(Tensor mu, Tensor logvar, OptionalT
       blocks_of(batch * args.draw_groups * args.plan.splits, args.plan.lanes, session.resident_blocks());
   if (with_kl && args.plan.splits > 1) args.shared = session.share(batch * args.plan.splits, batch);
   args.in_packets = noise_packets(samples, batch, cols)
-                        .require(!eps)
+                        .require(!eps && mu.scalar_type() != ScalarType::Double)
                         .allow(args.mu, args.mu.dtype)
                         .allow(args.logvar, args.mu.dtype)
                         .allow(args.z, args.mu.dtype)
@@ -94,7 +94,7 @@ std::tuple<Tensor, Tensor> reparameterize_kl_backward(OptionalTensor grad_z, Opt
   args.grad_logvar = dense(grad_logvar, cols);
   args.plan = pooled(batch, cols, noise_packet, session.resident_blocks());
   args.in_packets = noise_packets(args.samples, batch, cols)
-                        .require(!eps)
+                        .require(!eps && mu.scalar_type() != ScalarType::Double)
                         .allow(args.mu, args.mu.dtype)
                         .allow(args.logvar, args.mu.dtype)
                         .allow(args.grad_z, args.mu.dtype)
@@ -128,6 +128,8 @@ KlArgs kl_arguments(RowLayout& layout, const Tensor& mu, const Tensor& logvar, c
 
 void run(KlArgs args, Session& session) {
   const int packet = kl_packet_of(args.mu.dtype);
+  args.with_prior = args.prior_mu.data || args.prior_logvar.data;
+  args.with_grad = !args.result.data && !args.values.data;
   if (args.per_row) {
     args.plan = by_row(args.batch, 1, args.cols, packet, session.resident_blocks());
     if (args.plan.splits > 1) args.shared = session.share(args.batch * args.plan.splits, args.batch);

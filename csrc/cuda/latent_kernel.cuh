@@ -115,8 +115,9 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
     rows.sum = 0;
     if (item < work) {
       rows.set_row(row, draw);
+      const int64_t end = least((split + 1) * args.plan.span, args.plan.tiles);
       VAE_FAST_NO_UNROLL
-      for (int64_t tile = split; tile < args.plan.tiles; tile += splits) rows.tile(tile);
+      for (int64_t tile = split * args.plan.span; tile < end; ++tile) rows.tile(tile);
     }
     if (!args.kl.data) continue;
     double sums[1] = {rows.sum};
@@ -219,7 +220,8 @@ __global__ void __launch_bounds__(block_threads, Row::resident)
     sample_backward_kernel(const __grid_constant__ SampleBackwardArgs args) {
   const Place place(args.plan.lanes);
   Row rows(args, place);
-  for_each_tile(place, args.batch, args.plan.tiles, rows);
+  const int64_t tiles = args.plan.tiles;
+  for_each_tile(Share::of_all(place, args.batch, tiles), tiles, rows);
 }
 
 }  // namespace cuda

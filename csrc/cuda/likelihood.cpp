@@ -145,7 +145,7 @@ void run(ElboArgs args, Session& session) {
   const int packet = nll_packet_of(args.param[0].dtype, pair ? 2 : 1);
   if (args.per_row) {
     args.plan = by_row(args.results, args.draws, args.cols, packet, session.resident_blocks());
-    if (args.plan.splits > 1) args.shared = session.share(args.results * args.plan.splits * 2, args.results);
+    if (args.plan.splits > 1) args.shared = session.share(args.results * args.plan.splits * 3, args.results);
   } else {
     join_rows(args);
     args.plan = pooled(args.rows, args.cols, packet, session.resident_blocks(),

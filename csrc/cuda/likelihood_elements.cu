@@ -13,8 +13,7 @@ namespace {
 
 template <class T>
 const char* launch_elements(const ElboArgs& args, void* stream) {
-  const auto kernel = args.per_row ? elbo_by_row<NllElements<T>> : elbo_pooled<NllElements<T>>;
-  return launch(kernel, args.plan.blocks, block_threads, stream, args);
+  return launch(elbo_kernel<NllElements<T>>, args.plan.blocks, block_threads, stream, args);
 }
 
 }  // namespace

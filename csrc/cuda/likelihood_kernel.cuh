@@ -11,18 +11,22 @@
 namespace vae_fast {
 namespace cuda {
 
-// What a launch computes: values, with gradients where they are wanted; gradients alone; or sums alone.
-enum class Pass { values, gradients, sums };
+// What a launch computes: values, with gradients where they are wanted; or gradients alone.
+enum class Pass { values, gradients };
 
 __device__ __forceinline__ int64_t target_row_of(const ElboArgs& args, int64_t row) {
   return row < args.target_rows ? row : row % args.target_rows;
 }
 
-// What the gradients of a row are multiplied with.
+// What the gradients of a row are multiplied with, where rows have factors of their own; there is no other
+// then.
+__device__ __forceinline__ bool has_row_scales(const ElboArgs& args) {
+  return args.grad_out.data && args.grad_out.col_stride == 0;
+}
 template <class T>
-__device__ __forceinline__ T row_scale_of(const ElboArgs& args, T scale, int64_t row, int64_t target_row) {
-  if (!args.grad_out.data || args.grad_out.col_stride != 0) return scale;
-  return scale * static_cast<T>(number_of(args.grad_out, args.grad_out_of_target ? target_row : row));
+__device__ __forceinline__ T row_scale_of(const ElboArgs& args, int64_t row, int64_t target_row) {
+  return static_cast<T>(args.recon_scale) *
+         static_cast<T>(number_of(args.grad_out, args.grad_out_of_target ? target_row : row));
 }
 
 // E elements of a target in the arithmetic's type; which dtype it has is the same for the whole launch.
@@ -55,18 +59,16 @@ struct NllPackets {
   // Packets in flight before the first is used, as registers allow.
   static constexpr int U = E > 4 ? 1 : F::in_flight;
   static constexpr bool adds_constant = false;  // the sum gets all of them at its end
-  static constexpr bool with_value = pass != Pass::gradients;
-  static constexpr bool with_grad = pass != Pass::sums;
+  static constexpr bool with_value = pass == Pass::values;
 
   const ElboArgs& args;
   const Place& place;
-  const T scale;
+  T row_scale;
   const ByteScale byte_scale;
   const bool last_of_elements;                          // whether the last parameter is not one for all
   T shared[P], derived[1];                              // the last parameter, where it is
   int64_t param_row = 0, last_row = 0, target_row = 0;  // their first elements
   int64_t result_row = 0;                               // results lie densely
-  T row_scale;
   int shift = 0;
   T tile_sum = T(0), tile_one_sum = T(0);
   double sum = 0, one_sum = 0;
@@ -74,10 +76,9 @@ struct NllPackets {
   __device__ __forceinline__ NllPackets(const ElboArgs& a, const Place& p, double factor)
       : args(a),
         place(p),
-        scale(static_cast<T>(factor)),
+        row_scale(static_cast<T>(factor)),
         byte_scale(ByteScale::of(a.target.dtype)),
-        last_of_elements(P > 1 && a.parameters == P && a.binding[P - 1] == Binding::element),
-        row_scale(scale) {
+        last_of_elements(P > 1 && a.parameters == P && a.binding[P - 1] == Binding::element) {
     shared[P - 1] = T(0);
     derived[0] = T(0);
     if (P == 1 || last_of_elements) return;
@@ -92,7 +93,7 @@ struct NllPackets {
     target_row = of_target * args.target.row_stride;
     result_row = row * args.cols;
     shift = shift_of<E>(static_cast<const S*>(args.param[0].data) + param_row);
-    row_scale = row_scale_of(args, scale, row, of_target);
+    if (has_row_scales(args)) row_scale = row_scale_of<T>(args, row, of_target);
   }
 
   __device__ __forceinline__ void tile(int64_t index) {
@@ -143,9 +144,8 @@ struct NllPackets {
       first[i] = e.grad[0] * row_scale;
       last[i] = e.grad[P - 1] * row_scale;
       if (with_value) tile_sum += e.value;
-      if (P > 1 && with_grad) tile_one_sum += last[i];
+      if (P > 1) tile_one_sum += last[i];
     }
-    if (!with_grad) return;
     if (with_value && args.values.data) {
       VAE_FAST_UNROLL
       for (int i = 0; i < E; ++i) value[i] += static_cast<T>(args.constants[0]);
@@ -166,7 +166,6 @@ struct NllPackets {
     const portable::Nll<T, P> e = evaluate(x, v, element_of<T>(args.target, 0, target_row + i));
     const T last = e.grad[P - 1] * row_scale;
     if (with_value) tile_sum += e.value;
-    if (!with_grad) return;
     if (P > 1) tile_one_sum += last;
     if (with_value && args.values.data)
       static_cast<T*>(args.values.data)[result_row + i] = e.value + static_cast<T>(args.constants[0]);
@@ -188,19 +187,18 @@ struct NllElements {
 
   const ElboArgs& args;
   const Place& place;
-  const T scale;
-  int64_t row = 0, target_row = 0;
   T row_scale;
+  int64_t row = 0, target_row = 0;
   T tile_sum = T(0), tile_one_sum = T(0);
   double sum = 0, one_sum = 0;
 
   __device__ __forceinline__ NllElements(const ElboArgs& a, const Place& p, double factor)
-      : args(a), place(p), scale(static_cast<T>(factor)), row_scale(scale) {}
+      : args(a), place(p), row_scale(static_cast<T>(factor)) {}
 
   __device__ __forceinline__ void set_row(int64_t index) {
     row = index;
     target_row = target_row_of(args, row);
-    row_scale = row_scale_of(args, scale, row, target_row);
+    if (has_row_scales(args)) row_scale = row_scale_of<T>(args, row, target_row);
   }
 
   __device__ __forceinline__ void tile(int64_t index) {
@@ -275,63 +273,42 @@ __device__ __forceinline__ void write_loss(const ElboArgs& args, int64_t row, in
   set_element<double>(args.kl_out, row, 0, kl);
 }
 
-// A result for each of `results` rows. Samples times tiles are dealt to the splits of a result in turn.
+// A result for each of `results` rows of `draws` rows of parameters, or one in all, or elements, or gradients
+// alone.
 template <class Row>
 __global__ void __launch_bounds__(block_threads, Row::resident)
-    elbo_by_row(const __grid_constant__ ElboArgs args) {
+    elbo_kernel(const __grid_constant__ ElboArgs args) {
   using T = typename Row::T;
-  const double beta = args.beta * factor_of(args.beta_factor);
-  const Place place(args.plan.lanes);
-  Row rows(args, place, 1.0);
-  const int64_t splits = args.plan.splits, tiles = args.plan.tiles, work = args.results * splits;
-  // All groups of a block run this loop equally often: the sums below need every thread.
-  for (int64_t base = int64_t(blockIdx.x) * (block_threads / place.lanes); base < work;
-       base += place.groups()) {
-    const int64_t item = base + static_cast<int>(threadIdx.x) / place.lanes;
-    const int64_t row = splits == 1 ? item : item / splits, split = item - row * splits;
-    rows.sum = 0;
-    double kl = 0;
-    if (item < work) {
-      VAE_FAST_NO_UNROLL
-      for (int64_t draw = 0; draw < args.draws; ++draw) {
-        int64_t tile = splits == 1 ? 0 : ((split - draw * tiles) % splits + splits) % splits;
-        if (tile < tiles) rows.set_row(draw * args.results + row);
-        VAE_FAST_NO_UNROLL
-        for (; tile < tiles; tile += splits) rows.tile(tile);
-      }
-      if (split == 0) kl = kl_of_sample<T>(args, place, row);
-    }
-    double sums[2] = {rows.sum, kl};
-    group_sums(sums, place.lanes);
-    if (splits > 1 && !sums_of_blocks(sums, args.shared.partial + row * splits * 2,
-                                      ticket_of(args.shared, row), split, splits))
-      continue;
-    if (item < work && place.lane == 0) write_loss<Row>(args, row, args.draws, sums[0], sums[1], beta);
-  }
-}
-
-// One result, or elements, or gradients alone.
-template <class Row>
-__global__ void __launch_bounds__(block_threads, Row::resident)
-    elbo_pooled(const __grid_constant__ ElboArgs args) {
   if (args.unless_one && factor_of(args.grad) == 1.0) return;
   const Place place(args.plan.lanes);
   Row rows(args, place, args.recon_scale * factor_of(args.grad));
-  for_each_tile(place, args.rows, args.plan.tiles, rows);
-  // Read after the loop: registers are dear in it.
-  const double beta = args.beta * factor_of(args.beta_factor), factor = factor_of(args.grad);
-  // From the last thread on: the first ones may have a tile more than the others.
-  const int64_t threads = int64_t(gridDim.x) * block_threads;
-  const int64_t worker = threads - 1 - (int64_t(blockIdx.x) * block_threads + threadIdx.x);
-  const double kl = latent_terms<typename Row::T>(args, beta * args.kl_scale * factor, worker, threads);
-  if (!args.shared.partial) return;
-
-  double sums[3] = {rows.sum, kl, rows.one_sum};
-  block_sums(sums);
-  if (!sums_of_blocks(sums, args.shared.partial, ticket_of(args.shared, 0), blockIdx.x, gridDim.x)) return;
-  if (threadIdx.x != 0) return;
-  if (args.loss.data) write_loss<Row>(args, 0, args.rows, sums[0], sums[1], beta);
-  if (args.grad_one.data) set_element<double>(args.grad_one, 0, 0, sums[2]);
+  const bool per_row = args.per_row;
+  for_each_result<3>(
+      args.plan, per_row, args.results, args.shared,
+      [&](int64_t row, int64_t split, double (&sums)[3]) {
+        rows.sum = 0;
+        for_each_tile(per_row ? Share::of_result(args.plan, split, row, args.results, args.draws)
+                              : Share::of_all(place, args.rows, args.plan.tiles),
+                      args.plan.tiles, rows);
+        sums[0] = rows.sum;
+        sums[2] = rows.one_sum;
+        if (per_row) {
+          if (split == 0) sums[1] = kl_of_sample<T>(args, place, row);
+          return;
+        }
+        // Read after the loop: registers are dear in it.
+        const double factor = args.beta * factor_of(args.beta_factor) * args.kl_scale * factor_of(args.grad);
+        // From the last thread on: the first ones may have a tile more than the others.
+        const int64_t threads = int64_t(gridDim.x) * block_threads;
+        const int64_t worker = threads - 1 - (int64_t(blockIdx.x) * block_threads + threadIdx.x);
+        sums[1] = latent_terms<T>(args, factor, worker, threads);
+      },
+      [&](int64_t row, const double (&sums)[3]) {
+        const double beta = args.beta * factor_of(args.beta_factor);
+        if (args.loss.data)
+          write_loss<Row>(args, row, per_row ? args.draws : args.rows, sums[0], sums[1], beta);
+        if (args.grad_one.data) set_element<double>(args.grad_one, 0, 0, sums[2]);
+      });
 }
 
 }  // namespace cuda

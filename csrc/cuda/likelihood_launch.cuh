@@ -8,9 +8,8 @@ namespace cuda {
 
 template <class F, class S>
 inline const char* launch_packets(const ElboArgs& args, void* stream) {
-  const auto kernel = args.per_row      ? elbo_by_row<NllPackets<F, S, Pass::sums>>
-                      : args.with_value ? elbo_pooled<NllPackets<F, S, Pass::values>>
-                                        : elbo_pooled<NllPackets<F, S, Pass::gradients>>;
+  const auto kernel = args.with_value ? elbo_kernel<NllPackets<F, S, Pass::values>>
+                                      : elbo_kernel<NllPackets<F, S, Pass::gradients>>;
   return launch(kernel, args.plan.blocks, block_threads, stream, args);
 }
 

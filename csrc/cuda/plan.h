@@ -67,7 +67,10 @@ inline Plan by_row(int64_t rows, int64_t samples, int64_t cols, int packet, int6
   plan.tiles = tiles_of(cols, packet, plan.lanes);
   if (plan.lanes == block_threads && rows && rows < wanted_groups) {
     const int64_t wanted = ceil_div(wanted_groups, rows), available = samples * plan.tiles;
-    plan.splits = available < 1 ? 1 : wanted < available ? wanted : available;
+    plan.span = ceil_div(available, wanted);
+    plan.splits = available < 1 ? 1 : ceil_div(available, plan.span);
+  } else {
+    plan.span = samples * plan.tiles;
   }
   plan.blocks = blocks_of(rows * plan.splits, plan.lanes, resident);
   return plan;

@@ -88,5 +88,31 @@ __device__ __forceinline__ bool sums_of_blocks(double (&value)[N], double* parti
   return mine;
 }
 
+// The sums of results. Of rows: groups of `lanes` threads have a result, or one of its `splits`, in turn.
+// Else all blocks share a single one. work(result, split, sums) is called in every thread, write(result,
+// sums) in one thread for each result.
+template <int N, class Work, class Write>
+__device__ __forceinline__ void for_each_result(const Plan& plan, bool per_row, int64_t results,
+                                                const Shared& shared, Work work, Write write) {
+  const int lanes = per_row ? plan.lanes : block_threads, groups = block_threads / lanes;
+  const int64_t splits = per_row ? plan.splits : gridDim.x, items = per_row ? results * splits : splits;
+  const int group = static_cast<int>(threadIdx.x) / lanes, lane = static_cast<int>(threadIdx.x) % lanes;
+  // All groups of a block run this loop equally often: the sums need every thread.
+  VAE_FAST_NO_UNROLL
+  for (int64_t base = int64_t(blockIdx.x) * groups; base < items; base += int64_t(gridDim.x) * groups) {
+    const int64_t item = base + group;
+    const int64_t result = !per_row ? 0 : splits == 1 ? item : item / splits, split = item - result * splits;
+    double sums[N] = {};
+    if (item < items) work(result, split, sums);
+    if (!per_row && !shared.partial) return;
+    group_sums(sums, lanes);
+    // More than one split: the group is the block.
+    if (splits > 1 &&
+        !sums_of_blocks(sums, shared.partial + result * splits * N, ticket_of(shared, result), split, splits))
+      continue;
+    if (item < items && lane == 0) write(result, sums);
+  }
+}
+
 }  // namespace cuda
 }  // namespace vae_fast

@@ -7,6 +7,8 @@
 namespace vae_fast {
 namespace cuda {
 
+__device__ __forceinline__ int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // The place of a thread.
 struct Place {
   int lane, lanes;
@@ -23,23 +25,47 @@ struct Place {
   }
 };
 
-// Calls body.set_row(row) and body.tile(tile) for all tiles of all rows, shared out among the groups.
+// Which tiles of which rows a group takes: of the rows `base`, base + stride, ..., which have `tiles` each,
+// the tiles number first, first + step, ..., `count` of them.
+struct Share {
+  int64_t first, step, count, base, stride;
+
+  // A share of all rows' tiles, dealt in turn.
+  static __device__ __forceinline__ Share of_all(const Place& place, int64_t rows, int64_t tiles) {
+    const int64_t first = place.group(), step = place.groups(), all = rows * tiles;
+    return {first, step, first < all ? (all - first - 1) / step + 1 : 0, 0, 1};
+  }
+  // Split number `split` of one result: neighbouring tiles of its `draws` rows.
+  static __device__ __forceinline__ Share of_result(const Plan& plan, int64_t split, int64_t result,
+                                                    int64_t results, int64_t draws) {
+    const int64_t first = split * plan.span;
+    return {first, 1, least(plan.span, draws * plan.tiles - first), result, results};
+  }
+};
+
+// Calls body.set_row(row) and body.tile(tile) for the tiles of a share.
 template <class Body>
-__device__ __forceinline__ void for_each_tile(const Place& place, int64_t rows, int64_t tiles, Body& body) {
-  if (tiles == 0) return;
+__device__ __forceinline__ void for_each_tile(const Share& share, int64_t tiles, Body& body) {
+  if (share.count <= 0) return;
   // Divided once; then the row and the tile advance by quotient and remainder.
-  int64_t row = place.group() / tiles, tile = place.group() - row * tiles;
-  const int64_t row_step = place.groups() / tiles, tile_step = place.groups() - row_step * tiles;
+  const int64_t passed = share.first < tiles ? 0 : share.first / tiles;
+  const int64_t rows_of_step = share.step < tiles ? 0 : share.step / tiles;
+  const int64_t row_step = rows_of_step * share.stride;
+  // 2^31 tiles of a row or of a group would fill more than any memory.
+  const int tile_step = static_cast<int>(share.step - rows_of_step * tiles), end = static_cast<int>(tiles);
+  int64_t row = share.base + passed * share.stride;
+  int tile = static_cast<int>(share.first - passed * tiles);
   bool next_row = true;
-  while (row < rows) {
+  VAE_FAST_NO_UNROLL
+  for (int left = static_cast<int>(share.count); left > 0; --left) {
     if (next_row) body.set_row(row);
     body.tile(tile);
     row += row_step;
     tile += tile_step;
     next_row = row_step != 0;
-    if (tile >= tiles) {
-      tile -= tiles;
-      ++row;
+    if (tile >= end) {
+      tile -= end;
+      row += share.stride;
       next_row = true;
     }
   }

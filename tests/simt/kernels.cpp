@@ -117,7 +117,7 @@ void check_elbo(const Shape& s, DType dtype, DType target_dtype, Likelihood like
                  (size_of(target_dtype) == 1 || target_dtype == dtype || target_dtype == DType::float32);
   if (a.in_packets && !PacketCheck(packet, a.param[0]).allow(a.target, target_dtype).ok())
     a.in_packets = false;
-  Workspace work(per_row ? s.rows * a.plan.splits * 2 : a.plan.blocks * 3, per_row ? s.rows : 1);
+  Workspace work((per_row ? s.rows * a.plan.splits : a.plan.blocks) * 3, per_row ? s.rows : 1);
   a.shared = work.shared();
   launched(elbo(a, nullptr));
 
@@ -209,7 +209,7 @@ void check_sample(const Shape& s, DType dtype, int offset) {
   a.kl = kl.per_row();
   a.plan = by_row(s.rows, 1, s.cols, noise_packet, 3);
   a.draw_groups = draw_groups_of(a.plan, s.rows, s.samples);
-  a.in_packets = offset == 0 && (s.samples == 1 || m % noise_packet == 0);
+  a.in_packets = dtype != DType::float64 && offset == 0 && (s.samples == 1 || m % noise_packet == 0);
   Workspace work(s.rows * a.plan.splits, s.rows);
   a.shared = work.shared();
   launched(sample(a, nullptr));
@@ -353,12 +353,14 @@ void check_kl(const Shape& s, DType dtype, int offset, bool per_row) {
   const int packet = kl_packet_of(dtype);
   a.plan = per_row ? by_row(s.rows, 1, s.cols, packet, 3) : pooled(s.rows, s.cols, packet, 3);
   a.in_packets = dtype != DType::float64;
+  a.with_prior = true;
   Workspace work(per_row ? s.rows * a.plan.splits : a.plan.blocks, per_row ? s.rows : 1);
   a.shared = work.shared();
   launched(kl(a, nullptr));
 
   KlArgs g = a;
   g.per_row = false;
+  g.with_grad = true;
   g.result = {};
   g.shared = {};
   Operand* outputs[] = {&g.grad_mu, &g.grad_logvar, &g.grad_prior_mu, &g.grad_prior_logvar};
