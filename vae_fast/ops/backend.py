@@ -119,10 +119,11 @@ def has_kernels(tensor: Tensor, general: bool = False) -> bool:
     """Whether kernels serve this tensor under the current choice, for `general` see `serving`."""
     if _backend == "reference":
         return False
+    kind = 1 if general else 0  # Dynamo of PyTorch 2.11 takes no bool for an index
     if tensor.is_cpu:
-        missing = _missing_cpu[general]
+        missing = _missing_cpu[kind]
     elif tensor.is_cuda:
-        missing = _missing_cuda[general]
+        missing = _missing_cuda[kind]
     else:
         missing = f"there are no kernels for {tensor.device.type} tensors"
     if not missing:
