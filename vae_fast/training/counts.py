@@ -122,7 +122,7 @@ def _of(name: str, source: str, read: Read, split: int, note: str | None = None)
     starts, columns = (np.asarray(part, np.int64) for part in (read.starts, read.columns))
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            warnings.filterwarnings("ignore", "Sparse (CSR|invariant)")  # news about them
             rows = torch.sparse_csr_tensor(
                 torch.from_numpy(starts),
                 torch.from_numpy(columns),
