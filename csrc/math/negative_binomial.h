@@ -91,7 +91,8 @@ VAE_FAST_HD Saturated<T> saturated(Mean<T> m, T x) {
   const T value = T(0.5) * log_best + (stirling_remainder(inverse_x) + remainders);
   if (!fractions) return {value, slope, sum, inverse_x};
   const Log1p<T> e = log1p_and_minus(x * m.inverse_theta, sum * m.inverse_theta);
-  const T below = log_factorial_below_one(x) + m.theta * e.minus + T(0.5) * e.value + remainders;
+  const T difference = stirling_difference(m.theta, sum, x) + m.tiny;
+  const T below = log_factorial_below_one(x) + m.theta * e.minus + T(0.5) * e.value + difference;
   const bool defined = x > T(-1) && sum > T(0);
   return {x < T(1) ? (defined ? below : T(NAN)) : x >= T(1) ? value : x, slope, sum, inverse_x};
 }

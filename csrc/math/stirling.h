@@ -73,6 +73,33 @@ VAE_FAST_HD Stirling<double> stirling_of(double, double reciprocal_y) {
   return {stirling_remainder(reciprocal_y), stirling_slope(reciprocal_y)};
 }
 
+// remainder(1 / y) - remainder(1 / (y + x)) for y > 0 and y + x > 0, exact relative to x, however small x is:
+// below 1 by one step of the recurrence for both, whose logarithms are taken together, and by the divided
+// difference of the polynomial above.
+VAE_FAST_HD float stirling_difference(float y, float sum, float x) {
+  const bool small = y < 1.0f || sum < 1.0f;
+  const float ratio = x / (y * (sum + 1.0f)), r_sum = 1.0f / sum;
+  const float log_steps = log1p_and_minus(ratio, (y + 1.0f) / y * (sum / (sum + 1.0f))).value;
+  const float step = multiply_add(y + 0.5f, log_steps, -x * log_positive((sum + 1.0f) * r_sum));
+  const float lift = small ? 1.0f : 0.0f;
+  const float r = 1.0f / (y + lift), s = 1.0f / (sum + lift);
+  float value = 0x1.1f6018p-13f, difference = value;
+  const auto next = [&](float coefficient) {
+    value = multiply_add(value, r, coefficient);
+    difference = multiply_add(difference, s, value);
+  };
+  next(-0x1.4a09fep-11f);
+  next(0x1.11ca48p-10f);
+  next(-0x1.a62dcep-15f);
+  next(-0x1.6b846ep-9f);
+  next(-0x1.422542p-24f);
+  next(0x1.555554p-4f);
+  return multiply_add(x * r * s, difference, small ? step : 0.0f);
+}
+VAE_FAST_HD_DOUBLE double stirling_difference(double y, double sum, double) {
+  return stirling_remainder(1 / y) - stirling_remainder(1 / sum);
+}
+
 // log Gamma(x + 1) for -1 < x < 1; below 0 by a step of the recurrence. Relative error 3e-7.
 VAE_FAST_HD float log_factorial_below_one(float x) {
   const bool negative = x < 0.0f;

@@ -12,6 +12,7 @@ from .gamma import (
     log1p_less,
     log_factorial_below_one,
     log_positive,
+    stirling_difference,
     stirling_of,
 )
 from .math import (
@@ -86,7 +87,8 @@ def saturated(m, x):
     log_ratio, minus = log1p_and_minus(x * inverse, both * inverse)
     inside = (x > -1.0) & small
     below = log_factorial_below_one(tl.where(inside, x, 0.0))
-    below = below + theta * minus + 0.5 * log_ratio + remainders
+    difference = stirling_difference(theta, both, x) + tiny
+    below = below + theta * minus + 0.5 * log_ratio + difference
     defined = (x > -1.0) & (both > 0.0)
     below = tl.where(defined, below, float("nan"))
     return tl.where(small, below, tl.where(x >= 1.0, value, x)), slope

@@ -6,6 +6,13 @@ import triton.language as tl
 
 from .math import (
     LOG_2PI,
+    STIRLING_1,
+    STIRLING_2,
+    STIRLING_3,
+    STIRLING_4,
+    STIRLING_5,
+    STIRLING_6,
+    STIRLING_7,
     _float,
     exponent,
     log1p_unit_plus,
@@ -128,6 +135,34 @@ def stirling_of(y, reciprocal_y):
             stirling_remainder(r) + tl.where(small, remainder_step, 0.0),
             stirling_slope(r) + tl.where(small, slope_step, 0.0),
         )
+
+
+@triton.jit
+def stirling_difference(y, both, x):
+    """Remainder of y less that of both = y + x > 0, exact relative to x, however small x is."""
+    if y.dtype == tl.float64:
+        return stirling_remainder(1.0 / y) - stirling_remainder(1.0 / both)
+    else:
+        small = (y < 1.0) | (both < 1.0)
+        ratio = (y + 1.0) / y * (both / (both + 1.0))
+        log_steps, _ = log1p_and_minus(x / (y * (both + 1.0)), ratio)
+        step = tl.fma(y + 0.5, log_steps, -x * log_positive((both + 1.0) / both))
+        lift = tl.where(small, 1.0, 0.0)
+        r, s = 1.0 / (y + lift), 1.0 / (both + lift)
+        # The divided difference of the polynomial, as its own value goes on.
+        value = tl.fma(r, STIRLING_7, STIRLING_6)
+        difference = tl.fma(s, STIRLING_7, value)
+        value = tl.fma(r, value, STIRLING_5)
+        difference = tl.fma(s, difference, value)
+        value = tl.fma(r, value, STIRLING_4)
+        difference = tl.fma(s, difference, value)
+        value = tl.fma(r, value, STIRLING_3)
+        difference = tl.fma(s, difference, value)
+        value = tl.fma(r, value, STIRLING_2)
+        difference = tl.fma(s, difference, value)
+        value = tl.fma(r, value, STIRLING_1)
+        difference = tl.fma(s, difference, value)
+        return tl.fma(x * r * s, difference, tl.where(small, step, 0.0))
 
 
 @triton.jit
