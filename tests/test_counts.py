@@ -253,7 +253,7 @@ def test_exact_at_every_dispersion(backend: str, kind: str) -> None:
         x = x.floor()
         x[:60] = 1
     else:
-        x[:100] = torch.rand(100)
+        x[:60], x[60:100] = torch.rand(60), 10 ** (-6 * torch.rand(40))
     leaves = [mu.requires_grad_(), theta.requires_grad_()]
     loss = vf.negative_binomial_nll(*leaves[:1], x, leaves[1], reduction="none")
     grads = torch.autograd.grad(loss.sum(), leaves)
@@ -262,13 +262,10 @@ def test_exact_at_every_dispersion(backend: str, kind: str) -> None:
     scales = [sizes(*at) for at in numbers]
     values, by_mu, by_theta = (torch.tensor(list(map(float, c))) for c in zip(*exact, strict=True))
     of_mu, of_theta = (torch.tensor(list(map(float, c))) for c in zip(*scales, strict=True))
-    allowed = 1e-6 * values.double()
-    # Below one, Stirling's remainders of theta and x + theta are differences of terms of this size.
-    wide = theta.detach().double()
-    steps = (wide + 0.5) * torch.log1p(1 / wide)
-    allowed += 2 * 2**-23 * torch.where((x > 0) & (x < 1) & (wide < 1), steps, 0.0)
+    allowed = 1e-6 * values.double().abs()
     allowed_theta = 1e-6 * of_theta.double()
     if backend == "reference":  # in float64, where functions of Gamma cancel
+        wide = theta.detach().double()
         allowed += 1e-15 * (torch.lgamma(wide).abs() + torch.lgamma(x.double() + 1))
         allowed_theta += 1e-15 * torch.digamma(wide).abs()
     assert_matches(loss, values.double(), allowed, torch.float32)
