@@ -87,8 +87,9 @@ def project(codes: Tensor, how: str) -> tuple[Tensor, tuple[str, str]]:
         points = torch.from_numpy(fit.fit_transform(codes.numpy()))
         shares = [f"{share:.0%}" for share in fit.explained_variance_ratio_]
         return points, (f"component 1 ({shares[0]})", f"component 2 ({shares[1]})")
-    umap = require("umap", "umap-learn", "the projection umap", "umap").UMAP(random_state=0)
-    return torch.from_numpy(umap.fit_transform(codes.numpy())), ("UMAP 1", "UMAP 2")
+    umap = require("umap", "umap-learn", "the projection umap", "umap")
+    fit = umap.UMAP(random_state=0, n_jobs=1)
+    return torch.from_numpy(fit.fit_transform(codes.numpy())), ("UMAP 1", "UMAP 2")
 
 
 def write_scatter(
