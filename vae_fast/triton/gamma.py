@@ -143,7 +143,7 @@ def stirling_difference(y, both, x):
     if y.dtype == tl.float64:
         return stirling_remainder(1.0 / y) - stirling_remainder(1.0 / both)
     else:
-        small = (y < 1.0) | (both < 1.0)
+        small = tl.minimum(y, both) < 1.0
         ratio = (y + 1.0) / y * (both / (both + 1.0))
         log_steps, _ = log1p_and_minus(x / (y * (both + 1.0)), ratio)
         step = tl.fma(y + 0.5, log_steps, -x * log_positive((both + 1.0) / both))
