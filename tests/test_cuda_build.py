@@ -119,8 +119,7 @@ def test_half_of_all_threads_fit() -> None:
         registers = -(-resources["REG"] // 8) * 8
         threads = REGISTERS // (registers * BLOCK) * BLOCK
         packets = "KlPackets" in shown or "true> >(SampleArgs" in shown
-        slow = "double" in shown or "NllElements" in shown or "KlElements" in shown
-        share = 0.5 if packets else 0.25 if slow else 0.375
+        share = 0.5 if packets else 0.25 if "double" in shown else 0.375
         assert threads >= share * most, (architecture, shown, resources)
 
 

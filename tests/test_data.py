@@ -88,6 +88,8 @@ def test_truncated_gzip_missing_file_and_missing_folder(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="found a file, needed a folder"):
+        load(tmp_path / "train-labels-idx1-ubyte.gz")
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match=r"found no data set.*freyface\.npz"):

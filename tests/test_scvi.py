@@ -105,6 +105,8 @@ def test_images_and_counts_have_their_own_likelihoods() -> None:
     for wrong in ({"likelihood": "nb"}, {"model": "scvi", "network": "conv"}, {"layer": "counts"}):
         with pytest.raises(ValueError, match=r"likelihood|network|layer"):
             TrainConfig.of(**wrong)
+    with pytest.raises(ValueError, match="dispersion is a setting of nb and zinb"):
+        TrainConfig.of(model="scvi", likelihood="poisson", dispersion="gene-cell")
     config = TrainConfig.of(model="scvi", latent=5)
     assert (config.likelihood, config.latent, config.hidden) == ("zinb", 5, 128)
     assert TrainConfig.of() == TrainConfig()

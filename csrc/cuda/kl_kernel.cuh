@@ -136,7 +136,7 @@ __device__ VAE_FAST_NOINLINE T kl_element(const KlArgs& args, T factor, int64_t 
 template <class Compute>
 struct KlElements {
   using T = Compute;
-  static constexpr int resident = 2;
+  static constexpr int resident = element_blocks<T>;
 
   const KlArgs& args;
   const Place& place;

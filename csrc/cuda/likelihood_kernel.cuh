@@ -177,12 +177,34 @@ struct NllPackets {
   }
 };
 
+// What an element adds to the sums: its value, and the gradient of the last parameter.
+template <class T>
+struct Terms {
+  T value, last;
+};
+
+// Writes what is wanted of one element. A function of its own, apart from the registers of the loop over rows.
+template <class T>
+__device__ VAE_FAST_NOINLINE Terms<T> nll_element(const ElboArgs& args, T row_scale, int64_t row,
+                                                  int64_t target_row, int64_t i) {
+  const Element<T> e = element_at<T>(args, row, target_row, i);
+  if (args.values.data) set_element<T>(args.values, row, i, e.value);
+  if (!args.with_grad) return {e.value, T(0)};
+  T factor = row_scale;
+  if (args.grad_out.data && args.grad_out.col_stride != 0)
+    factor *= element_of<T>(args.grad_out, args.grad_out_of_target ? target_row : row, i);
+  if (args.grad_param[0].data) set_element<T>(args.grad_param[0], row, i, e.first * factor);
+  if (args.parameters == 1) return {e.value, T(0)};
+  if (args.grad_param[1].data) set_element<T>(args.grad_param[1], row, i, e.last * factor);
+  return {e.value, e.last * factor};
+}
+
 // One row element by element: any likelihood, dtypes, strides and alignment, parameters shared in any way,
 // weights, and gradients that are absent. What differs between launches is branched on.
 template <class Compute>
 struct NllElements {
   using T = Compute;
-  static constexpr int resident = 2;
+  static constexpr int resident = element_blocks<T>;
   static constexpr bool adds_constant = true;
 
   const ElboArgs& args;
@@ -209,17 +231,9 @@ struct NllElements {
   }
 
   __device__ __forceinline__ void element(int64_t i) {
-    const Element<T> e = element_at<T>(args, row, target_row, i);
-    tile_sum += e.value;
-    if (args.values.data) set_element<T>(args.values, row, i, e.value);
-    if (!args.with_grad) return;
-    T factor = row_scale;
-    if (args.grad_out.data && args.grad_out.col_stride != 0)
-      factor *= element_of<T>(args.grad_out, args.grad_out_of_target ? target_row : row, i);
-    if (args.grad_param[0].data) set_element<T>(args.grad_param[0], row, i, e.first * factor);
-    if (args.parameters == 1) return;
-    if (args.grad_param[1].data) set_element<T>(args.grad_param[1], row, i, e.last * factor);
-    tile_one_sum += e.last * factor;
+    const Terms<T> terms = nll_element(args, row_scale, row, target_row, i);
+    tile_sum += terms.value;
+    tile_one_sum += terms.last;
   }
 };
 

@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
         "of a pixel given z; Gaussian with unit variance, one learned variance, or one per pixel; "
         "of a count negative binomial, zero-inflated, or Poisson",
     )
-    setting("samples", "draws of z for each of them and step", type=int, metavar="L")
+    setting("samples", "draws of z for each row and step", type=int, metavar="L")
     setting("flow", "kind of normalizing flow")
     setting("flow-steps", "number of maps", type=int, metavar="N")
     setting("categories", "values of a variable", type=int, metavar="K")
@@ -121,7 +121,7 @@ def _run(args: argparse.Namespace, parser: Parser) -> int:
 
 def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
     from vae_fast import train
-    from vae_fast.training import checkpoint, counts, source
+    from vae_fast.training import checkpoint, source
     from vae_fast.training.distributed import World, world
 
     device = train.pick_device(getattr(args, "device", "auto"))
@@ -151,7 +151,7 @@ def _train(args: argparse.Namespace, given: dict[str, Any]) -> None:
         )
         shown = "quiet" not in args and processes.is_main
         report: Callable[[str], None] = print_line if shown else _silent
-        if isinstance(data, counts.CountData) and data.note:
+        if data.note:
             report(data.note)
         training.fit(report, progress=shown and "no_progress" not in args)
         report(f"results: {out}")

@@ -113,6 +113,8 @@ class TrainConfig:
                 f"likelihood must be one of {', '.join(fitting)} for the model {self.model}, got"
                 f" {self.likelihood!r}"
             )
+        if self.likelihood == "poisson" and self.dispersion != "gene":
+            raise ValueError(f"dispersion is a setting of nb and zinb, got {self.dispersion}")
         if self.model == "scvi" and self.network != "mlp":
             raise ValueError(f"network is a setting of images, got {self.network}")
         if self.samples > 1 and self.model in AUTOENCODERS:

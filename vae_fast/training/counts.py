@@ -36,8 +36,6 @@ class CountData(DataSet):
     """Counts in rows, int32 `torch.sparse_csr` [N, genes]."""
 
     covariate: Tensor | None = None  # int64 [N], the experiment that a cell is of
-    label_names: tuple[str, ...] | None = None
-    note: str | None = None  # what a user should know of them
 
     unit = "cell"
 

@@ -30,6 +30,8 @@ class DataSet(ABC):
     labels: Tensor | None  # int64 [N]
     train: Tensor  # int64, indices into rows
     test: Tensor  # int64, indices into rows
+    label_names: tuple[str, ...] | None = None
+    note: str | None = None  # what a user should know of it
 
     unit: ClassVar[str]  # what a row is
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,7 +14,6 @@ from vae_fast.training.pictures import manifold_points, write_grid, write_pairs,
 from vae_fast.training.rows import to_input
 from vae_fast.training.trained import Trained
 
-PICTURES = ("reconstructions.png", "samples.png", "manifold.png", "codes.png")
 COLUMNS = 12
 RECONSTRUCTED = 4 * COLUMNS  # images
 
@@ -92,15 +92,24 @@ def write_codes(path: Path, network: Trained, title: str, projection: str | None
 
 def write_all(folder: Path, network: Trained) -> None:
     """Every picture that fits the network; one of an earlier run that does not fit is removed."""
-    for name in PICTURES:
-        (folder / name).unlink(missing_ok=True)
     model = network.model
-    if network.unit != "image":
-        write_codes(folder / "codes.png", network, f"Codes of the test {network.unit}s")
-        return
-    write_reconstructions(folder / "reconstructions.png", network)
-    if isinstance(model, Variational):
-        write_samples(folder / "samples.png", network)
-    gaussian = isinstance(model, (VAE, FlowVAE)) and not model.architecture.classes
-    if gaussian and model.code_size == 2:
-        write_manifold(folder / "manifold.png", network)
+    images = network.unit == "image"
+    plane = images and isinstance(model, (VAE, FlowVAE)) and not model.architecture.classes
+    title = f"Codes of the test {network.unit}s"
+    pictures: dict[str, tuple[bool, Callable[[Path], object]]] = {
+        "reconstructions.png": (images, lambda path: write_reconstructions(path, network)),
+        "samples.png": (
+            images and isinstance(model, Variational),
+            lambda path: write_samples(path, network),
+        ),
+        "manifold.png": (
+            plane and model.code_size == 2,
+            lambda path: write_manifold(path, network),
+        ),
+        "codes.png": (not images, lambda path: write_codes(path, network, title)),
+    }
+    for name, (fits, write) in pictures.items():
+        if fits:
+            write(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)

@@ -66,6 +66,8 @@ def load(folder: str | Path | None = None, name: str | None = None, split: int =
     if folder is None:
         raise DataError(f"no folder for the data set {name}: {HINT}")
     root = Path(folder)
+    if root.is_file():
+        raise DataError(f"{root}: found a file, needed a folder of images; counts are for scvi")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; {HINT}")
     mnist = _find_mnist(root)

@@ -14,7 +14,6 @@ from vae_fast.training.batches import binarize, generator
 from vae_fast.training.build import build
 from vae_fast.training.checkpoint import CheckpointError
 from vae_fast.training.config import TrainConfig
-from vae_fast.training.counts import CountData
 from vae_fast.training.data import DataSet
 from vae_fast.training.rows import in_parts, take, to_input
 
@@ -183,7 +182,7 @@ def of_network(
         epoch=epoch,
         test=as_tested(take(data.rows, data.test), config, "test").to(device),
         labels=of_test(data.labels),
-        label_names=data.label_names if isinstance(data, CountData) else None,
+        label_names=data.label_names,
         given=of_test(data.given),
         held_out=held_out,
         shape=data.shape,
