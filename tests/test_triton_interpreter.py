@@ -216,3 +216,12 @@ def test_a_kernel_that_does_not_compile_says_what_to_do() -> None:
     x = torch.zeros(4)
     with pytest.raises(RuntimeError, match=r"broken_kernel.*VAE_FAST_BACKEND"):
         launch.Launch(broken_kernel, 1, x.device, 4, SIZE=4)([x])
+
+
+def test_shares_are_not_gone_on_with() -> None:
+    """What the CPU's kernels began with sizes of its own."""
+    logits, target = torch.randn(3, 4, requires_grad=True), torch.ones(3, 4)
+    with vf.backend("cpu"):
+        loss = vf.poisson_nll(logits, target, library=torch.ones(3), mean="softmax")
+    with pytest.raises(RuntimeError, match="choose the backend before the forward"):
+        (2 * loss).backward()

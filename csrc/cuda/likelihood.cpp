@@ -79,6 +79,8 @@ void lay_out_single_rows(ElboArgs& args) {
 
 ElboArgs arguments(const LossInputs& inputs, const LossArguments& given) {
   STD_TORCH_CHECK(inputs.parameters <= packet_parameters, "vae_fast: no CUDA kernel of this likelihood");
+  STD_TORCH_CHECK(!ends_with_size(given.likelihood, inputs.parameters),
+                  "vae_fast: no CUDA kernel of means that are shares of a size");
   ElboArgs args{};
   args.rows = inputs.samples * inputs.batch;
   args.target_rows = args.batch = inputs.batch;

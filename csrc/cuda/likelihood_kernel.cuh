@@ -183,7 +183,8 @@ struct Terms {
   T value, last;
 };
 
-// Writes what is wanted of one element. A function of its own, apart from the registers of the loop over rows.
+// Writes what is wanted of one element. A function of its own, apart from the registers of the loop over
+// rows.
 template <class T>
 __device__ VAE_FAST_NOINLINE Terms<T> nll_element(const ElboArgs& args, T row_scale, int64_t row,
                                                   int64_t target_row, int64_t i) {

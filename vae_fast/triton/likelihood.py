@@ -126,6 +126,11 @@ class _Call:
         self.params = [t for t in tensors[:_PARAMETERS] if t is not None]
         self.target, self.starts, self.columns, self.weight = tensors[_TARGET : _WEIGHT + 1]
         self.kl, self.mu, self.logvar, _, self.grad = tensors[_KL : _GRAD + 1]
+        if BY_CODE[options.likelihood].has_sizes(self.params):
+            raise RuntimeError(
+                "the CPU's kernels began this call, of means that are shares of a size, and no"
+                " others can go on with it: choose the backend before the forward"
+            )
         self.param = self.params[0]
         self.options = options
         self.level = _LEVEL[options.reduction]
